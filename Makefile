@@ -1,0 +1,50 @@
+# Tessera's commands. Everything is installed into .venv here, in the versions of docker/constraints.txt, and
+# installed again only when pyproject.toml or the constraints change.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALL := $(RUN) -m pip install --disable-pip-version-check --quiet --constraint docker/constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test format train-demo clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+# TESSERA_HOST, TESSERA_PORT and the other settings (service/README.md) reach the service as they are.
+serve: $(VENV)/serve.stamp  ## Install what is missing, then start the service and its playground
+	@host="$${TESSERA_HOST:-127.0.0.1}"; case "$$host" in 0.0.0.0|::) host=127.0.0.1;; esac; \
+	echo "Playground: http://$$host:$${TESSERA_PORT:-8000}/ (Ctrl-C stops the service)"
+	@exec $(RUN) -m service
+
+test: $(VENV)/dev.stamp  ## Check format, lint and types, then run the tests (PYTEST_ARGS="-k dcae" for some)
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(RUN) -m pytest $(PYTEST_ARGS)
+
+format: $(VENV)/dev.stamp  ## Format the sources and mend what the linter can mend
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+clean:  ## Remove the environment and the caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/created.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "Tessera needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+	echo "Name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/serve.stamp: $(VENV)/created.stamp pyproject.toml docker/constraints.txt
+	@echo "Installing what the service needs (minutes on the first run: PyTorch brings its CUDA libraries)"
+	$(INSTALL) --editable '.[serve]'
+	@touch $@
+
+# The tools and every extra, the service's included.
+$(VENV)/dev.stamp: $(VENV)/created.stamp pyproject.toml docker/constraints.txt
+	@echo "Installing Tessera with its tools (minutes on the first run: PyTorch brings its CUDA libraries)"
+	$(INSTALL) --editable '.[dev]'
+	@touch $(VENV)/serve.stamp $@
