@@ -1,0 +1,1 @@
+"""Latent generators: train them on cached latents, sample from them, decode with a tokenizer."""

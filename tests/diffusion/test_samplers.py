@@ -1,0 +1,119 @@
+"""Samplers and guidance."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from diffusion.samplers import STEPS, euler, guided, heun, sample, shift_time, time_grid
+
+
+class AffineDenoiser:
+    """v = y + t + z_t channel by channel scaled; the null label gives another field on every channel."""
+
+    latent_shape = (5, 2, 3)
+    num_classes = 4
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, z_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        self.batches.append(len(z_t))
+        channel = torch.arange(1.0, 6.0)[:, None, None]
+        return 0.3 * z_t + channel * (1.0 + y.float() + t)[:, None, None, None]
+
+
+def noise(num: int = 3) -> Tensor:
+    return torch.randn(num, 5, 2, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", list(STEPS))
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_a_constant_field_is_followed_exactly(name: str, num_steps: int) -> None:
+    eps = noise().double()
+    v = torch.randn(3, 5, 2, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    z = sample(name, lambda z_t, t: v, eps, time_grid(num_steps, shift=2.5).double())
+    assert torch.allclose(z, eps - v, atol=1e-12)  # z = z_1 - 1 * (eps - z) for the straight path
+
+
+def error(sampler: object, num_steps: int) -> float:
+    """Distance from the solution of dz/dt = z cos(3t) + t at t = 0, started at t = 1."""
+
+    def velocity(z: Tensor, t: Tensor) -> Tensor:
+        return z * torch.cos(3 * t)[:, None] + t[:, None]
+
+    start = torch.ones(1, 1, dtype=torch.float64)
+    exact = heun(velocity, start, torch.linspace(1, 0, 20001, dtype=torch.float64))
+    return float(
+        (sampler(velocity, start, torch.linspace(1, 0, num_steps + 1, dtype=torch.float64)) - exact).abs()
+    )
+
+
+def test_euler_is_first_order_and_heun_second() -> None:
+    assert math.log2(error(euler, 32) / error(euler, 64)) == pytest.approx(1, abs=0.1)
+    assert math.log2(error(heun, 32) / error(heun, 64)) == pytest.approx(2, abs=0.1)
+
+
+def test_steps_take_one_time_a_sample() -> None:
+    """Three samples at three stages of the same schedule advance as each would alone."""
+    denoiser, y = AffineDenoiser(), torch.tensor([0, 1, 2])
+    times = time_grid(8)
+    for step in STEPS.values():
+        together = step(guided(denoiser, y, 2.0), noise(), times[[0, 3, 7]], times[[1, 4, 8]])
+        for row, index in enumerate((0, 3, 7)):
+            pick = slice(row, row + 1)
+            velocity = guided(denoiser, y[pick], 2.0)
+            alone = step(velocity, noise()[pick], times[index : index + 1], times[index + 1 : index + 2])
+            assert torch.equal(together[pick], alone)
+
+
+def test_guidance_one_is_no_guidance_and_costs_nothing() -> None:
+    denoiser, y, t = AffineDenoiser(), torch.tensor([0, 1, 2]), torch.full((3,), 0.5)
+    expected = denoiser(noise(), t, y)
+    assert torch.equal(guided(denoiser, y, 1.0)(noise(), t), expected)
+    assert denoiser.batches == [3, 3]
+    assert torch.equal(guided(denoiser, y, 1.0, always_double=True)(noise(), t), expected)
+    assert denoiser.batches == [3, 3, 6]
+
+
+def test_guidance_extrapolates_on_every_channel() -> None:
+    denoiser, y, t = AffineDenoiser(), torch.tensor([0, 1, 2]), torch.full((3,), 0.5)
+    v_class, v_null = denoiser(noise(), t, y), denoiser(noise(), t, torch.full_like(y, 4))
+    out = guided(denoiser, y, 3.0)(noise(), t)
+    assert torch.allclose(out, v_null + 3 * (v_class - v_null), atol=1e-5)
+    assert ((out - v_class).abs().amin(dim=(2, 3)) > 0.1).all()  # B, C: no channel is left out
+
+
+def test_guidance_of_each_sample_is_its_own() -> None:
+    denoiser, y, t = AffineDenoiser(), torch.tensor([0, 1, 2]), torch.full((3,), 0.5)
+    mixed = guided(denoiser, y, torch.tensor([1.0, 2.0, 5.0]))(noise(), t)
+    for row, guidance in enumerate((1.0, 2.0, 5.0)):
+        assert torch.equal(mixed[row], guided(denoiser, y, guidance, always_double=True)(noise(), t)[row])
+
+
+def test_guidance_acts_inside_its_interval_only() -> None:
+    denoiser, y = AffineDenoiser(), torch.tensor([0, 1, 2])
+    t = torch.tensor([0.1, 0.5, 0.9])
+    plain = guided(denoiser, y, 1.0)(noise(), t)
+    inside = guided(denoiser, y, 3.0, interval=(0.3, 0.7))(noise(), t)
+    assert torch.equal(inside[[0, 2]], plain[[0, 2]])
+    assert not torch.allclose(inside[1], plain[1], atol=0.1)
+
+
+def test_times_run_from_one_to_zero_and_the_shift_keeps_the_ends() -> None:
+    assert torch.equal(time_grid(4), torch.tensor([1.0, 0.75, 0.5, 0.25, 0.0]))
+    for shift in (0.3, 1.0, 3.0):
+        times = time_grid(10, shift=shift)
+        assert (times[0], times[-1]) == (1.0, 0.0)
+        assert (times.diff() < 0).all()
+    t = torch.linspace(0, 1, 11, dtype=torch.float64)
+    assert torch.allclose(shift_time(shift_time(t, 3.0), 1 / 3.0), t)
+    assert float(shift_time(torch.tensor(0.5), 3.0)) == pytest.approx(0.75)
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
+        time_grid(0)
+    with pytest.raises(ValueError, match="choose one of euler, heun"):
+        sample("ddim", lambda z, t: z, noise(), time_grid(1))
