@@ -1,0 +1,1 @@
+"""Other people's autoencoders behind our interface."""
