@@ -1,0 +1,161 @@
+// The playground: starts its parts, and brings pictures to them.
+
+import { call, hooks, ready, ServerError } from "./api.js";
+import { connectGenerator, startGenerator } from "./generate.js";
+import { announce, clearError, element, fillSelect, setServerState, showBusy, showError } from "./page.js";
+import { toPng } from "./pictures.js";
+import { currentPicture, lookAt } from "./reconstruct.js";
+import { drawSample } from "./sample.js";
+import { noteOnStage, startStage } from "./stage.js";
+
+let tokenizers = [];
+let readiness = null;
+
+/** Resolves when the server is ready and its models are known; a server that went away is waited for anew. */
+function serverReady() {
+  readiness ??= connect().catch((error) => {
+    readiness = null;
+    throw error;
+  });
+  return readiness;
+}
+
+async function connect() {
+  await ready(({ code, message }) => {
+    if (code === "unreachable") setServerState("trouble", "No answer");
+    else setServerState("waiting", "Loading the model");
+    noteOnStage(code === "unreachable" ? message : "The server is loading its model. This picture is next.");
+  });
+  noteOnStage(null);
+  const { data, limits } = await (await call("v1/models")).json();
+  tokenizers = data.filter(({ kind }) => kind === "tokenizer");
+  const chosen = tokenizers.find(({ name }) => name === element("tokenizer").value) ?? tokenizers.find((entry) => entry.default);
+  fillSelect(element("tokenizer"), tokenizers.map(({ name }) => [name, name]), (chosen ?? tokenizers[0])?.name);
+  describeTokenizer();
+  startGenerator(data, limits, openGenerated);
+  setServerState("ready", "Ready");
+}
+
+function describeTokenizer() {
+  const entry = tokenizers.find(({ name }) => name === element("tokenizer").value);
+  const part = entry?.spec.parts[0];
+  if (!part) return;
+  const words = [`${part.channels} channels at 1/${part.spatial_factor} of each side`];
+  if (entry.licence) words.push(entry.licence.replaceAll("-", "\u2011")); // not broken at its hyphens
+  if (entry.weights_bytes) words.push(`${(entry.weights_bytes / 1e6).toPrecision(3)} MB of weights`);
+  element("model-note").textContent = `${entry.name}: ${words.join(", ")}.`;
+}
+
+function openFile(file) {
+  if (file) look({ blob: file, name: file.name || "pasted picture" });
+}
+
+async function openSample() {
+  look({ blob: await toPng(drawSample()), name: "sample", scalable: true });
+}
+
+function openGenerated({ blob, name }) {
+  look({ blob, name, scalable: false });
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  element("reconstruct-title").scrollIntoView({ behavior: calm ? "auto" : "smooth" });
+}
+
+function look(picture) {
+  clearError();
+  lookAt(picture, { model: () => element("tokenizer").value, serverReady }).catch(fail);
+}
+
+function lookAgain() {
+  const picture = currentPicture();
+  if (picture) look(picture);
+}
+
+/** Says what went wrong in the server's words, and waits for a server that is gone. */
+function fail(error) {
+  if (!(error instanceof ServerError)) console.error(error);
+  showError(error.message);
+  if (error.code === "unreachable" || error.status === 503) {
+    setServerState("trouble", "No answer");
+    readiness = null;
+    serverReady().catch(fail);
+  } else if (error.status === 401) {
+    setServerState("trouble", "Key needed");
+    readiness = null;
+  }
+}
+
+function connectPictures() {
+  element("choose").addEventListener("click", () => element("file").click());
+  element("file").addEventListener("change", () => {
+    openFile(element("file").files[0]);
+    element("file").value = ""; // the same file can be chosen again
+  });
+  element("sample").addEventListener("click", openSample);
+  element("longest").addEventListener("change", lookAgain);
+  element("tokenizer").addEventListener("change", () => {
+    describeTokenizer();
+    lookAgain();
+  });
+  element("error-close").addEventListener("click", clearError);
+  document.addEventListener("paste", (event) => {
+    const file = [...(event.clipboardData?.files ?? [])][0];
+    if (file) openFile(file);
+  });
+  connectDropping();
+}
+
+function connectDropping() {
+  const veil = element("drop-veil");
+  const holdsFile = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  let depth = 0; // dragenter and dragleave come for every element that is crossed
+  addEventListener("dragenter", (event) => {
+    if (!holdsFile(event)) return;
+    depth += 1;
+    veil.hidden = false;
+  });
+  addEventListener("dragleave", (event) => {
+    if (!holdsFile(event)) return;
+    depth = Math.max(0, depth - 1);
+    veil.hidden = depth === 0;
+  });
+  addEventListener("dragover", (event) => {
+    if (holdsFile(event)) event.preventDefault();
+  });
+  addEventListener("drop", (event) => {
+    if (!holdsFile(event)) return;
+    event.preventDefault();
+    depth = 0;
+    veil.hidden = true;
+    openFile(event.dataTransfer.files[0]);
+  });
+}
+
+/** Asks for a key in a dialog; null when the reader would rather not. */
+function askForKey(sentence) {
+  const dialog = element("key-dialog");
+  element("key-text").textContent = sentence;
+  element("key").value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  announce(sentence);
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "given" ? element("key").value.trim() : null), { once: true });
+  });
+}
+
+function connectKey() {
+  const dialog = element("key-dialog");
+  element("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    dialog.close("given");
+  });
+  element("key-cancel").addEventListener("click", () => dialog.close(""));
+}
+
+hooks.askForKey = askForKey;
+hooks.onBusy = showBusy;
+startStage();
+connectPictures();
+connectKey();
+connectGenerator(fail);
+openSample();

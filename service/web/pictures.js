@@ -1,0 +1,99 @@
+// Pictures as canvases: opening, scaling, comparing, naming.
+
+/** A picture that was opened: what is sent, and the same pixels to look at.
+ *
+ * `longest` scales a larger picture down before it is sent; 0 sends every picture as it is. Pixels are taken as stored,
+ * without colour management, as the server does. `canvas` is null where the browser cannot open the file: the server may. */
+export async function openPicture(blob, name, longest) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(blob, { colorSpaceConversion: "none", imageOrientation: "from-image" });
+  } catch {
+    return { blob, name, canvas: null, scaledFrom: null };
+  }
+  const { width, height } = bitmap;
+  const scale = longest > 0 ? longest / Math.max(width, height) : 1;
+  if (scale >= 1) return { blob, name, canvas: toCanvas(bitmap), scaledFrom: null };
+  const canvas = shrink(bitmap, Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+  return { blob: await toPng(canvas), name, canvas, scaledFrom: [height, width] };
+}
+
+/** A canvas with the pixels of an encoded picture. */
+export async function decodePicture(blob) {
+  return toCanvas(await createImageBitmap(blob, { colorSpaceConversion: "none" }));
+}
+
+/** |one - other| times `gain`, as a canvas of the size of `one`. */
+export function paintDifference(one, other, gain) {
+  const { width, height } = one;
+  const left = pixelsOf(one).data;
+  const right = pixelsOf(other, width, height).data;
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext("2d");
+  const result = context.createImageData(width, height);
+  for (let index = 0; index < left.length; index += 1) {
+    result.data[index] = index % 4 === 3 ? 255 : Math.abs(left[index] - right[index]) * gain;
+  }
+  context.putImageData(result, 0, 0);
+  return canvas;
+}
+
+/** Draws `source` into the square canvas `thumb`, filling it. */
+export function paintThumb(thumb, source) {
+  const context = thumb.getContext("2d");
+  context.clearRect(0, 0, thumb.width, thumb.height);
+  const side = Math.min(source.width, source.height);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(source, (source.width - side) / 2, (source.height - side) / 2, side, side, 0, 0, thumb.width, thumb.height);
+}
+
+/** The PNG bytes of a canvas. */
+export function toPng(canvas) {
+  return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+}
+
+/** The file name without its last extension, fit to be part of another. */
+export function stem(name) {
+  return name.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "-") || "picture";
+}
+
+/** A number of bytes to read: 812 B, 33.1 kB, 1.20 MB. */
+export function formatBytes(count) {
+  if (count < 1000) return `${count} B`;
+  const [value, unit] = count < 1e6 ? [count / 1000, "kB"] : [count / 1e6, "MB"];
+  return `${value.toPrecision(value < 1000 ? 3 : 4)} ${unit}`;
+}
+
+function toCanvas(bitmap) {
+  const canvas = document.createElement("canvas");
+  canvas.width = bitmap.width;
+  canvas.height = bitmap.height;
+  canvas.getContext("2d", { willReadFrequently: true }).drawImage(bitmap, 0, 0);
+  return canvas;
+}
+
+function shrink(bitmap, width, height) {
+  // Halving first keeps fine patterns from turning into moiré.
+  let source = toCanvas(bitmap);
+  while (source.width >= 2 * width && source.height >= 2 * height) {
+    source = resized(source, Math.ceil(source.width / 2), Math.ceil(source.height / 2));
+  }
+  return resized(source, width, height);
+}
+
+function resized(source, width, height) {
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  context.drawImage(source, 0, 0, width, height);
+  return canvas;
+}
+
+function pixelsOf(canvas, width = canvas.width, height = canvas.height) {
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  return context.getImageData(0, 0, width, height);
+}

@@ -1,0 +1,123 @@
+// One picture through the tokenizer and back, and the figures beside it.
+
+import { call } from "./api.js";
+import { paintChannels, paintMosaic, readLatent } from "./latents.js";
+import { announce, clearError, element, setDownload, working } from "./page.js";
+import { decodePicture, formatBytes, openPicture, stem } from "./pictures.js";
+import { noteOnStage, setStageBusy, showPicture } from "./stage.js";
+
+const count = new Intl.NumberFormat("en", { useGrouping: true });
+
+let current = null; // {blob, name, scalable}: what is being looked at
+let running = new AbortController();
+
+/** Encodes and reconstructs `blob` with the tokenizer `model` once `serverReady` resolves; a newer call replaces it.
+ *
+ * `scalable` pictures are made smaller first, as the page's "Longest side" says. */
+export async function lookAt({ blob, name, scalable = true }, { model, serverReady }) {
+  running.abort();
+  running = new AbortController();
+  const { signal } = running;
+  current = { blob, name, scalable };
+  const picture = await openPicture(blob, name, scalable ? Number(element("longest").value) : 0);
+  if (signal.aborted) return;
+  blankFigures();
+  showPicture({ original: picture.canvas, words: wordsOf(picture) });
+  noteOnStage(picture.canvas ? null : "Sending");
+  setStageBusy(true);
+  try {
+    await serverReady();
+    if (signal.aborted) return;
+    await working(() => exchange(picture, model(), signal));
+  } catch (error) {
+    if (signal.aborted) return;
+    running.abort(); // the other of the two requests is of no use any more
+    noteOnStage(picture.canvas ? null : "Nothing to show. Choose another picture.");
+    throw error;
+  } finally {
+    if (current.blob === blob) setStageBusy(false);
+  }
+}
+
+/** What is being looked at, to look at it again with another tokenizer or size; null before the first picture. */
+export function currentPicture() {
+  return current;
+}
+
+async function exchange(picture, model, signal) {
+  const query = model ? `?model=${encodeURIComponent(model)}` : "";
+  const ask = (path) => call(`v1/${path}${query}`, { method: "POST", body: picture.blob, signal });
+  const [encoded, decoded] = await Promise.all([ask("encode"), ask("reconstruct")]);
+  const [latentFile, pictureFile] = await Promise.all([encoded.blob(), decoded.blob()]);
+  const latent = readLatent(await latentFile.arrayBuffer());
+  const reconstruction = await decodePicture(pictureFile);
+  if (signal.aborted) return;
+  noteOnStage(null);
+  clearError();
+  showPicture({
+    original: picture.canvas,
+    reconstruction,
+    latent: paintMosaic(latent),
+    channels: paintChannels(latent),
+    words: wordsOf(picture),
+  });
+  const psnr = showFidelity(decoded.headers);
+  const ratio = showSizes(latent, decoded.headers, reconstruction);
+  const name = stem(picture.name);
+  setDownload(element("latent-download"), latentFile, `${name}.safetensors`, formatBytes(latentFile.size));
+  setDownload(element("picture-download"), pictureFile, `${name}-reconstruction.png`, formatBytes(pictureFile.size));
+  announce(`Reconstructed: ${psnr} decibels, ${ratio} times fewer values.`);
+}
+
+function showFidelity(headers) {
+  const value = Number.parseFloat(headers.get("x-tessera-psnr"));
+  const identical = headers.get("x-tessera-psnr") === "inf";
+  const text = identical ? "∞" : Number.isFinite(value) ? value.toFixed(2) : "–";
+  element("psnr").textContent = text;
+  const core = /core;dur=([\d.]+)/.exec(headers.get("server-timing") ?? "");
+  element("psnr-note").textContent = identical
+    ? "Not one value differs from the original."
+    : core
+      ? `Higher is closer to the original. ${Math.max(1, Math.round(Number(core[1])))} ms in the network.`
+      : "Higher is closer to the original.";
+  return identical ? "no loss, infinite" : text;
+}
+
+/** Fills in both ratios and the shape; gives the ratio of values. */
+function showSizes(latent, headers, picture) {
+  const pixelValues = picture.width * picture.height * 3;
+  const latentValues = latent.channels * latent.positions;
+  const ratio = showRatio("values", pixelValues / latentValues);
+  element("values-note").textContent = `${count.format(pixelValues)} colour values, ${count.format(latentValues)} in the latent.`;
+  const pixelBytes = Number(headers.get("x-tessera-pixel-bytes")) || pixelValues;
+  const latentBytes = Number(headers.get("x-tessera-latent-bytes")) || latentValues * 2;
+  showRatio("bytes", pixelBytes / latentBytes);
+  element("bytes-note").textContent =
+    `${formatBytes(pixelBytes)} of raw pixels, ${formatBytes(latentBytes)} of latent` +
+    `${latentBytes === latentValues * 2 ? " at 16 bits a value." : "."}`;
+  element("latent-shape").textContent = latent.shape.join(" × ");
+  element("latent-note").textContent =
+    latent.shape.length === 3 ? "Channels × height × width, normalised." : "Channels × tokens, normalised.";
+  return ratio;
+}
+
+function showRatio(id, ratio) {
+  const text = ratio >= 99.5 ? ratio.toFixed(0) : ratio.toFixed(1).replace(/\.0$/, "");
+  element(`${id}-ratio`).textContent = text;
+  // The tile covers the part of the square that the latent is of the picture.
+  element(`${id}-glyph`).style.setProperty("--side", `${(100 * Math.min(1, 1 / Math.sqrt(ratio))).toFixed(2)}%`);
+  return text;
+}
+
+function blankFigures() {
+  for (const id of ["psnr", "values-ratio", "bytes-ratio", "latent-shape"]) element(id).textContent = "–";
+  for (const id of ["values-glyph", "bytes-glyph"]) element(id).style.setProperty("--side", "0%");
+  for (const id of ["latent-download", "picture-download"]) setDownload(element(id), null);
+}
+
+function wordsOf({ name, blob, canvas, scaledFrom }) {
+  if (canvas === null) return `${name}, ${formatBytes(blob.size)}. This browser cannot open it; the server may.`;
+  const size = `${canvas.width} × ${canvas.height}`;
+  const origin = scaledFrom ? `, made smaller from ${scaledFrom[1]} × ${scaledFrom[0]}` : "";
+  return `${name}, ${size}${origin}`;
+}

@@ -1,0 +1,197 @@
+"""A server that answers the documented API in this process, so that the page is tested without a model.
+
+Its tokenizer is the mean of every 16x16 block: a true encode and decode, whose figures can be checked.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image, UnidentifiedImageError
+from safetensors.numpy import save
+
+WEB = Path(__file__).resolve().parents[3] / "service" / "web"
+FACTOR = 16
+SPEC_ID = "0123456789abcdef"
+CLASS_NAMES = ["dress", "hat", "shoes"]
+# The header that the real server sends with the page.
+POLICY = "default-src 'self'; img-src 'self' blob: data:; style-src 'self'"
+
+
+@dataclass
+class Stub:
+    """What the stub server does next, and what it was asked."""
+
+    ready: bool = True
+    key: str | None = None
+    full: int = 0
+    generators: bool = True
+    generate_error: tuple[int, str] | None = None
+    requests: list[tuple[str, bytes]] = field(default_factory=list)
+    url: str = ""
+
+    def bodies(self, path: str) -> list[bytes]:
+        """Bodies sent to ``path``, in order."""
+        return [body for asked, body in self.requests if asked.split("?")[0] == path]
+
+    def models(self) -> dict[str, Any]:
+        """The answer of GET /v1/models."""
+        part = {"name": "z", "layout": "2d", "channels": 3, "spatial_factor": FACTOR}
+        common = {"name": "demo", "default": True, "spec_id": SPEC_ID, "licence": "CC0-1.0", "figures": None}
+        tokenizer = common | {"kind": "tokenizer", "spec": {"parts": [part]}, "weights_bytes": 27_000_000}
+        other = tokenizer | {"name": "other", "default": False}
+        generator = common | {
+            "kind": "generator",
+            "tokenizer": "demo",
+            "class_names": CLASS_NAMES,
+            "sizes": [[64, 64]],
+            "num_steps": 20,
+            "guidance": 3.0,
+            "weights_bytes": 24_000_000,
+        }
+        limits = {"max_body_bytes": 1 << 25, "max_pixels": 1 << 24, "max_images": 16, "max_steps": 250, "max_guidance": 20.0}
+        return {"data": [tokenizer, other, *([generator] if self.generators else [])], "limits": limits}
+
+
+class Refusal(Exception):
+    """An error answer: status, code and sentence."""
+
+
+class StubHandler(BaseHTTPRequestHandler):
+    """Answers as `python -m service` does."""
+
+    stub: ClassVar[Stub]
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        self._answer(self.rfile.read(int(self.headers["content-length"])))
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing: the test's output is the test's."""
+
+    def _answer(self, body: bytes) -> None:
+        self.stub.requests.append((self.path, body))
+        try:
+            self._route(self.path.split("?")[0], body)
+        except Refusal as refusal:
+            status, code, message = refusal.args
+            headers = {"retry-after": "1"} if status in (429, 503) else {}
+            self._send(status, json.dumps({"error": {"code": code, "message": message, "param": None}}), headers)
+
+    def _route(self, path: str, body: bytes) -> None:
+        if path == "/health/ready":
+            if not self.stub.ready:
+                raise Refusal(503, "not_ready", "The model is still loading; try again in a second.")
+            return self._send(200, '{"status": "ready"}')
+        if not path.startswith("/v1/"):
+            return self._page(path)
+        if self.stub.key and self.headers.get("authorization") != f"Bearer {self.stub.key}":
+            raise Refusal(401, "no_key", "This server needs a key: send the header Authorization: Bearer KEY.")
+        if self.stub.full > 0 and path != "/v1/models":
+            self.stub.full -= 1
+            raise Refusal(429, "queue_full", "The server is full; try again in a second.")
+        answers = {"/v1/models": self._models, "/v1/encode": self._encode, "/v1/reconstruct": self._reconstruct}
+        return (answers | {"/v1/generate": self._generate})[path](body)
+
+    def _page(self, path: str) -> None:
+        file = WEB / ("index.html" if path == "/" else path[1:])
+        if not file.is_file():
+            raise Refusal(404, "not_found", f"There is nothing at {path}.")
+        kinds = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+        self._send(200, file.read_bytes(), {"content-type": kinds[file.suffix], "content-security-policy": POLICY})
+
+    def _models(self, _: bytes) -> None:
+        self._send(200, json.dumps(self.stub.models()))
+
+    def _encode(self, body: bytes) -> None:
+        x, z = open_blocks(body)
+        size = f"{x.shape[0]},{x.shape[1]}"
+        self._send(200, save({"z": z[None]}, {"size": size, "spec_id": SPEC_ID}), latent_headers(x, z))
+
+    def _reconstruct(self, body: bytes) -> None:
+        x, z = open_blocks(body)
+        x_hat = np.repeat(np.repeat(z.transpose(1, 2, 0), FACTOR, 0), FACTOR, 1)[: x.shape[0], : x.shape[1]]
+        x_hat = np.rint((x_hat + 1) * 127.5).astype(np.uint8)
+        error = np.mean((x.astype(np.float64) - x_hat) ** 2)
+        psnr = "inf" if error == 0 else f"{10 * np.log10(255**2 / error):.4f}"
+        self._send(200, png(x_hat), latent_headers(x, z) | {"x-tessera-psnr": psnr, "content-type": "image/png"})
+
+    def _generate(self, body: bytes) -> None:
+        if self.stub.generate_error:
+            raise Refusal(self.stub.generate_error[0], "refused", self.stub.generate_error[1])
+        asked = json.loads(body)
+        seed = 4711 if asked["seed"] is None else asked["seed"]
+        generator = np.random.default_rng((seed, asked["label"]))
+        pictures = [png(generator.integers(0, 255, (64, 64, 3), np.uint8)) for _ in range(asked["num_images"])]
+        if len(pictures) == 1:
+            return self._send(200, pictures[0], {"x-tessera-seed": str(seed), "content-type": "image/png"})
+        data = [{"index": index, "b64": base64.b64encode(each).decode()} for index, each in enumerate(pictures)]
+        answer = {"seed": seed, "size": [64, 64], "spec_id": SPEC_ID, "media_type": "image/png", "data": data}
+        return self._send(200, json.dumps(answer))
+
+    def _send(self, status: int, body: str | bytes, headers: dict[str, str] | None = None) -> None:
+        content = body.encode() if isinstance(body, str) else body
+        self.send_response(status)
+        for name, value in ({"content-type": "application/json"} | (headers or {})).items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def open_blocks(body: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """A picture (H, W, 3) uint8 and its latent (3, h, w): the mean of every block, in [-1, 1]."""
+    try:
+        x = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+    except UnidentifiedImageError:
+        raise Refusal(422, "not_an_image", "This is not a picture: send PNG, JPEG or WebP bytes.") from None
+    height, width = (-side % FACTOR for side in x.shape[:2])
+    padded = np.pad(x, ((0, height), (0, width), (0, 0)), mode="edge").astype(np.float32) / 127.5 - 1
+    blocks = padded.reshape(padded.shape[0] // FACTOR, FACTOR, padded.shape[1] // FACTOR, FACTOR, 3)
+    return x, np.ascontiguousarray(blocks.mean((1, 3)).transpose(2, 0, 1))  # (3, h, w)
+
+
+def latent_headers(x: np.ndarray, z: np.ndarray) -> dict[str, str]:
+    """The headers that say how large the picture and its latent are."""
+    return {
+        "content-type": "application/octet-stream",
+        "x-tessera-size": f"{x.shape[0]},{x.shape[1]}",
+        "x-tessera-pixel-bytes": str(x.size),
+        "x-tessera-latent-bytes": str(z.size * 2),
+        "server-timing": "queue;dur=0.2, before;dur=1.0, core;dur=3.6, after;dur=1.0",
+    }
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """PNG bytes of (H, W, 3) uint8."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "png")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    """A running stub server; its ``url`` ends in a slash."""
+    answers = Stub()
+    handler = type("Handler", (StubHandler,), {"stub": answers})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    answers.url = f"http://127.0.0.1:{server.server_address[1]}/"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield answers
+    server.shutdown()
+    server.server_close()
+    thread.join()
