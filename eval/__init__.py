@@ -1,0 +1,1 @@
+"""Jobs that measure tokenizers and generators under named protocols."""

@@ -1,0 +1,265 @@
+"""The Inception network that FID is defined by, its resize, and its preprocessing.
+
+This is the 2015 network ported from TensorFlow, not torchvision's: average pooling leaves the padding out,
+and the last block takes a maximum. Names of the modules follow the published file so that it loads as it is.
+Sources: Szegedy et al. 2016, Rethinking the Inception Architecture, arXiv 1512.00567 (figures 5 to 7); Heusel
+    et al. 2017, GANs Trained by a Two Time-Scale Update Rule, arXiv 1706.08500 (FID).
+
+Letters: B pictures, C channels, H W rows and columns.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eval.weights import WeightsConfig, WeightsRecord, load
+
+NUM_FEATURES = 2048
+
+
+class ConvNormReLU(nn.Module):
+    """Convolution without bias, batch norm (eps 0.001), ReLU."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int | tuple[int, int],
+        stride: int = 1,
+        padding: int | tuple[int, int] = 0,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels, eps=0.001)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> (B, C', H', W')."""
+        h: Tensor = F.relu(self.bn(self.conv(x)))
+        return h
+
+
+def average_pool(x: Tensor) -> Tensor:
+    """3x3 mean of the neighbours that exist: TensorFlow does not count the padding."""
+    return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """3x3 maximum, same size."""
+    return F.max_pool2d(x, 3, stride=1, padding=1)
+
+
+class Mixed35(nn.Module):
+    """Block at 35x35: 1x1, 5x5, two 3x3, pool."""
+
+    def __init__(self, in_channels: int, pool_features: int) -> None:
+        super().__init__()
+        self.branch1x1 = ConvNormReLU(in_channels, 64, 1)
+        self.branch5x5_1 = ConvNormReLU(in_channels, 48, 1)
+        self.branch5x5_2 = ConvNormReLU(48, 64, 5, padding=2)
+        self.branch3x3dbl_1 = ConvNormReLU(in_channels, 64, 1)
+        self.branch3x3dbl_2 = ConvNormReLU(64, 96, 3, padding=1)
+        self.branch3x3dbl_3 = ConvNormReLU(96, 96, 3, padding=1)
+        self.branch_pool = ConvNormReLU(in_channels, pool_features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> (B, 224 + pool_features, H, W)."""
+        five = self.branch5x5_2(self.branch5x5_1(x))
+        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
+        return torch.cat([self.branch1x1(x), five, double, self.branch_pool(average_pool(x))], dim=1)
+
+
+class Reduction17(nn.Module):
+    """From 35x35 to 17x17."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch3x3 = ConvNormReLU(288, 384, 3, stride=2)
+        self.branch3x3dbl_1 = ConvNormReLU(288, 64, 1)
+        self.branch3x3dbl_2 = ConvNormReLU(64, 96, 3, padding=1)
+        self.branch3x3dbl_3 = ConvNormReLU(96, 96, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, 288, H, W) -> (B, 768, H', W')."""
+        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
+        return torch.cat([self.branch3x3(x), double, F.max_pool2d(x, 3, stride=2)], dim=1)
+
+
+class Mixed17(nn.Module):
+    """Block at 17x17: 1x1, one and two factorised 7x7, pool."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.branch1x1 = ConvNormReLU(768, 192, 1)
+        self.branch7x7_1 = ConvNormReLU(768, width, 1)
+        self.branch7x7_2 = ConvNormReLU(width, width, (1, 7), padding=(0, 3))
+        self.branch7x7_3 = ConvNormReLU(width, 192, (7, 1), padding=(3, 0))
+        self.branch7x7dbl_1 = ConvNormReLU(768, width, 1)
+        self.branch7x7dbl_2 = ConvNormReLU(width, width, (7, 1), padding=(3, 0))
+        self.branch7x7dbl_3 = ConvNormReLU(width, width, (1, 7), padding=(0, 3))
+        self.branch7x7dbl_4 = ConvNormReLU(width, width, (7, 1), padding=(3, 0))
+        self.branch7x7dbl_5 = ConvNormReLU(width, 192, (1, 7), padding=(0, 3))
+        self.branch_pool = ConvNormReLU(768, 192, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, 768, H, W) -> the same shape."""
+        seven = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
+        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
+        double = self.branch7x7dbl_5(self.branch7x7dbl_4(double))
+        return torch.cat([self.branch1x1(x), seven, double, self.branch_pool(average_pool(x))], dim=1)
+
+
+class Reduction8(nn.Module):
+    """From 17x17 to 8x8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch3x3_1 = ConvNormReLU(768, 192, 1)
+        self.branch3x3_2 = ConvNormReLU(192, 320, 3, stride=2)
+        self.branch7x7x3_1 = ConvNormReLU(768, 192, 1)
+        self.branch7x7x3_2 = ConvNormReLU(192, 192, (1, 7), padding=(0, 3))
+        self.branch7x7x3_3 = ConvNormReLU(192, 192, (7, 1), padding=(3, 0))
+        self.branch7x7x3_4 = ConvNormReLU(192, 192, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, 768, H, W) -> (B, 1280, H', W')."""
+        three = self.branch3x3_2(self.branch3x3_1(x))
+        seven = self.branch7x7x3_2(self.branch7x7x3_1(x))
+        seven = self.branch7x7x3_4(self.branch7x7x3_3(seven))
+        return torch.cat([three, seven, F.max_pool2d(x, 3, stride=2)], dim=1)
+
+
+class Mixed8(nn.Module):
+    """Block at 8x8 with branches that fan out; the very last one pools by maximum (a slip of 2015, kept)."""
+
+    def __init__(self, in_channels: int, pool: Literal["average", "max"]) -> None:
+        super().__init__()
+        self.pool = {"average": average_pool, "max": max_pool}[pool]
+        self.branch1x1 = ConvNormReLU(in_channels, 320, 1)
+        self.branch3x3_1 = ConvNormReLU(in_channels, 384, 1)
+        self.branch3x3_2a = ConvNormReLU(384, 384, (1, 3), padding=(0, 1))
+        self.branch3x3_2b = ConvNormReLU(384, 384, (3, 1), padding=(1, 0))
+        self.branch3x3dbl_1 = ConvNormReLU(in_channels, 448, 1)
+        self.branch3x3dbl_2 = ConvNormReLU(448, 384, 3, padding=1)
+        self.branch3x3dbl_3a = ConvNormReLU(384, 384, (1, 3), padding=(0, 1))
+        self.branch3x3dbl_3b = ConvNormReLU(384, 384, (3, 1), padding=(1, 0))
+        self.branch_pool = ConvNormReLU(in_channels, 192, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> (B, 2048, H, W)."""
+        three = self.branch3x3_1(x)
+        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
+        parts = [self.branch1x1(x), self.branch3x3_2a(three), self.branch3x3_2b(three)]
+        parts += [self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double), self.branch_pool(self.pool(x))]
+        return torch.cat(parts, dim=1)
+
+
+class FIDInception(nn.Module):
+    """Pictures at 299x299, scaled as TensorFlow did, to 2048 pooled features. Inference only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.Conv2d_1a_3x3 = ConvNormReLU(3, 32, 3, stride=2)
+        self.Conv2d_2a_3x3 = ConvNormReLU(32, 32, 3)
+        self.Conv2d_2b_3x3 = ConvNormReLU(32, 64, 3, padding=1)
+        self.Conv2d_3b_1x1 = ConvNormReLU(64, 80, 1)
+        self.Conv2d_4a_3x3 = ConvNormReLU(80, 192, 3)
+        self.Mixed_5b = Mixed35(192, pool_features=32)
+        self.Mixed_5c = Mixed35(256, pool_features=64)
+        self.Mixed_5d = Mixed35(288, pool_features=64)
+        self.Mixed_6a = Reduction17()
+        self.Mixed_6b = Mixed17(128)
+        self.Mixed_6c = Mixed17(160)
+        self.Mixed_6d = Mixed17(160)
+        self.Mixed_6e = Mixed17(192)
+        self.Mixed_7a = Reduction8()
+        self.Mixed_7b = Mixed8(1280, pool="average")
+        self.Mixed_7c = Mixed8(2048, pool="max")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, 3, 299, 299) in about [-1, 1] -> (B, 2048)."""
+        x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
+        x = F.max_pool2d(x, 3, stride=2)
+        x = F.max_pool2d(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)), 3, stride=2)  # (B, 192, 35, 35)
+        x = self.Mixed_6a(self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x))))  # (B, 768, 17, 17)
+        x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(x))))
+        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # (B, 2048, 8, 8)
+        return x.mean(dim=(2, 3))
+
+
+class InceptionFeatures:
+    """uint8 pictures -> features, the whole way: TF1 resize, scaling, network, float32 without TF32."""
+
+    def __init__(self, network: FIDInception, record: WeightsRecord, device: torch.device) -> None:
+        network = network.to(device, torch.float32).to(memory_format=torch.channels_last)
+        self.network = network.eval()
+        self.network.requires_grad_(False)
+        self.record = record
+        self.device = device
+
+    @classmethod
+    def load(cls, config: WeightsConfig, device: torch.device) -> "InceptionFeatures":
+        """Read the weights from the file the user named.
+
+        Raises:
+            NotComputedError: naming the file and where to put it.
+            ValueError: if the file's tensors are not those of this network.
+        """
+        tensors, record = load("inception", config)
+        # the file also holds a classifier of 1008 outputs, which FID does not read
+        tensors = {name: value for name, value in tensors.items() if not name.startswith("fc.")}
+        with torch.device("meta"):
+            network = FIDInception()
+        counters = {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
+        tensors |= {name: torch.zeros((), dtype=torch.long) for name in counters - tensors.keys()}
+        try:
+            network.load_state_dict(tensors, assign=True)
+        except RuntimeError as error:
+            raise ValueError(f"{record.file} does not hold the FID Inception network: {error}") from None
+        return cls(network, record, device)
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) -> float32 (B, 2048) on the CPU."""
+        if pictures.dtype != torch.uint8:
+            raise ValueError(f"FID features are taken of uint8 pictures, got {pictures.dtype}")
+        x = tf1_resize(pictures.to(self.device).float(), 299)
+        x = ((x - 128.0) / 128.0).contiguous(memory_format=torch.channels_last)
+        with full_float32():
+            features: Tensor = self.network(x)
+        return features.cpu()
+
+
+def tf1_resize(x: Tensor, side: int) -> Tensor:
+    """Bilinear resize as TensorFlow 1 made it: x (B, C, H, W) -> (B, C, side, side).
+
+    Output i reads input i * in / out, without the half-pixel offset of later libraries and without
+    antialiasing; this is inside the 2015 graph and therefore part of FID.
+    """
+    for dim in (3, 2):
+        length = x.shape[dim]
+        positions = torch.arange(side, dtype=torch.float32) * torch.tensor(length / side, dtype=torch.float32)
+        low = positions.long()
+        high = (low + 1).clamp(max=length - 1)
+        weight = (positions - low).to(x.device)
+        shape = (1, 1, 1, side) if dim == 3 else (1, 1, side, 1)
+        before = x.index_select(dim, low.to(x.device))
+        x = before + (x.index_select(dim, high.to(x.device)) - before) * weight.view(shape)
+    return x
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Inside, CUDA runs convolutions and products in true float32 and autocast is off; restored after."""
+    matmul, conv = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul
+        torch.backends.cudnn.allow_tf32 = conv

@@ -1,0 +1,58 @@
+"""Contract of every metric in the table that needs no weights, and the table itself."""
+
+import pytest
+import torch
+
+from eval.errors import NotComputedError
+from eval.metrics import METRICS
+from eval.protocols import PROTOCOLS, canon_v1
+from eval.weights import WeightsConfig
+
+CPU = torch.device("cpu")
+PROTOCOL = canon_v1(32, "fail")
+WITHOUT_WEIGHTS = ("psnr", "ssim")
+
+
+def pictures(seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (5, 3, 32, 32), generator=generator, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_runs_or_names_the_missing_file(name: str) -> None:
+    if name not in WITHOUT_WEIGHTS:
+        with pytest.raises(NotComputedError, match="weights"):
+            METRICS[name](PROTOCOL, WeightsConfig(), CPU)
+        return
+    metric = METRICS[name](PROTOCOL, WeightsConfig(), CPU)
+    metric.update(pictures(0), pictures(1))
+    score = metric.compute()
+    assert score.ci95[0] <= score.value <= score.ci95[1]
+    assert score.num_images == len(score.per_image) == 5
+    assert metric.weights == ()
+
+
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+def test_a_better_picture_scores_better(name: str) -> None:
+    real = pictures(0)
+    values = []
+    for noise in (4, 40):
+        metric = METRICS[name](PROTOCOL, WeightsConfig(), CPU)
+        shifted = (real.int() + torch.randint(-noise, noise + 1, real.shape)).clamp(0, 255).to(torch.uint8)
+        metric.update(real, shifted)
+        values.append(metric.compute().value)
+    assert metric.higher_is_better
+    assert values[0] > values[1]
+
+
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+def test_floats_are_refused(name: str) -> None:
+    metric = METRICS[name](PROTOCOL, WeightsConfig(), CPU)
+    with pytest.raises(ValueError, match="uint8"):
+        metric.update(pictures(0).float() / 255, pictures(1).float() / 255)
+
+
+def test_protocols_name_metrics_that_exist() -> None:
+    for make in PROTOCOLS.values():
+        protocol = make(64, "fail")
+        assert set(protocol.reconstruction + protocol.generation) <= set(METRICS)
