@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "eval": {"tokenizer", "diffusion"},
     "service": {"tokenizer", "diffusion"},
 }
-# Folders that hold parts of one kind, and the leaf through which the parts share; siblings never import each other.
+# Folders that hold parts of one kind, and the leaf through which parts share; they never import each other.
 PARTS = {
     "tokenizer.backbones": {"base"},
     "tokenizer.bottlenecks": {"base"},
