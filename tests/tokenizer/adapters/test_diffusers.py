@@ -413,8 +413,12 @@ def test_broken_folders_say_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no rule for the tensor 'loss\.logvar'"):
         load_diffusers(tmp_path)
 
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="is damaged"):
+        load_diffusers(tmp_path)
+
     weights.rename(tmp_path / "diffusion_pytorch_model.bin")
-    with pytest.raises(FileNotFoundError, match="pickled weights are never read"):
+    with pytest.raises(ValueError, match="pickled weights are never read"):
         load_diffusers(tmp_path)
 
 

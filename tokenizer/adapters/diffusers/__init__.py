@@ -4,14 +4,12 @@ Reading needs only their ``config.json`` and safetensors; diffusers itself is im
 is made.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from tokenizer.adapters.diffusers import dc, kl
@@ -19,6 +17,7 @@ from tokenizer.adapters.diffusers.convention import Statistics
 from tokenizer.backbones import dcae
 from tokenizer.backbones import kl as kl_backbone
 from tokenizer.config import TokenizerConfig
+from tokenizer.core import checkpoint
 from tokenizer.model import Autoencoder
 from tokenizer.spec import LatentSpec
 
@@ -35,8 +34,8 @@ def from_diffusers(source: nn.Module | Path | str) -> Autoencoder:
         source: an AutoencoderDC or AutoencoderKL, or a folder that ``save_pretrained`` wrote.
 
     Raises:
-        ValueError: if it is another class, or naming the setting that cannot be expressed.
-        FileNotFoundError: if a folder lacks its configuration or weights.
+        ValueError: if it is another class, files are missing or damaged, or naming the setting that cannot
+            be expressed.
     """
     if isinstance(source, nn.Module):
         tensors = {key: tensor.detach().clone() for key, tensor in source.state_dict().items()}
@@ -48,14 +47,17 @@ def load_diffusers(folder: Path) -> Autoencoder:
     """Our autoencoder from a folder that ``save_pretrained`` wrote; its spec_id is bound to the weights file.
 
     Raises:
-        ValueError: if it is another class, or naming the setting that cannot be expressed.
-        FileNotFoundError: if the folder lacks its configuration or weights.
+        ValueError: if it is another class, files are missing or damaged, or naming the setting that cannot
+            be expressed.
     """
     config = read_diffusers_config(folder)
     weights = _weights_file(folder)
-    autoencoder = _convert(config["_class_name"], config, load_file(weights))
-    with weights.open("rb") as file:
-        autoencoder.spec_id = autoencoder.spec.spec_id(hashlib.file_digest(file, "sha256").hexdigest())
+    try:
+        tensors = checkpoint.load_tensors(weights)
+    except SafetensorError as error:
+        raise ValueError(f"{weights} is damaged: {error}") from None
+    autoencoder = _convert(config["_class_name"], config, tensors)
+    autoencoder.spec_id = autoencoder.spec.spec_id(checkpoint.sha256_of(weights))
     return autoencoder
 
 
@@ -63,14 +65,13 @@ def read_diffusers_config(folder: Path) -> dict[str, Any]:  # JSON of another pr
     """The ``config.json`` of a folder of theirs.
 
     Raises:
-        ValueError: if it names no class that is known here.
-        FileNotFoundError: if there is none.
+        ValueError: if there is none, or it names no class that is known here.
     """
-    config = json.loads((folder / "config.json").read_text())
-    name = config.get("_class_name") if isinstance(config, dict) else None
+    config = checkpoint.read_config(folder)
+    name = config.get("_class_name")
     if name not in _FAMILIES:
         raise ValueError(f"{folder}: class {name!r} is not known here, only {' and '.join(_FAMILIES)}")
-    return dict(config)
+    return config
 
 
 def diffusers_config(
@@ -143,7 +144,7 @@ def _weights_file(folder: Path) -> Path:
     if weights.is_file():
         return weights
     found = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-    raise FileNotFoundError(
+    raise ValueError(
         f"{folder} has no {_WEIGHTS} (it has {found}): save it in one file with "
         "save_pretrained(folder, safe_serialization=True); pickled weights are never read"
     )
