@@ -1,0 +1,1 @@
+"""Training plumbing that knows no model: configuration, checkpoints, EMA, optimizers, seeds, logs."""

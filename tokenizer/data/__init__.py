@@ -1,0 +1,1 @@
+"""Pictures for training and measuring, decoded safely, augmented reproducibly."""

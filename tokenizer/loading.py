@@ -1,0 +1,92 @@
+"""``load``: any tokenizer by name or folder."""
+
+from pathlib import Path
+
+import torch
+
+from tokenizer.config import TokenizerConfig
+from tokenizer.core import checkpoint
+from tokenizer.model import Autoencoder
+from tokenizer.spec import LatentSpec
+
+BUNDLED = Path(__file__).parent / "bundled"
+
+
+def bundled() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(folder.name for folder in BUNDLED.glob("*") if (folder / checkpoint.CONFIG).is_file())
+
+
+def load(source: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Autoencoder:
+    """A tokenizer ready for inference: averaged weights where there are some, eval mode, no gradients.
+
+    Args:
+        source: one of our model folders, a run folder (its latest checkpoint), a diffusers folder, ``hf:org/name``
+            (downloads; for the command line), or the name of a bundled model.
+        device: where the weights go.
+        dtype: of the weights.
+
+    Raises:
+        ValueError: if there is no such tokenizer, or its files are damaged; the message says which.
+    """
+    model = _load(source)
+    return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+
+def _load(source: str | Path) -> Autoencoder:
+    text = str(source)
+    if text.startswith("hf:"):
+        from huggingface_hub import snapshot_download
+
+        return _load_diffusers(Path(snapshot_download(text[3:], allow_patterns=["*.json", "*.safetensors"])))
+    path = Path(source)
+    if not path.exists() and text in bundled():
+        path = BUNDLED / text
+    if not path.is_dir():
+        names = ", ".join(bundled()) or "none"
+        raise ValueError(f"no tokenizer {text!r}: it is neither a folder nor a bundled model ({names})")
+    folder = checkpoint.resolve(path)
+    config = checkpoint.read_config(folder)
+    if "_class_name" in config:
+        return _load_diffusers(folder)
+    if config.get("kind") != "tokenizer":
+        raise ValueError(f"{folder} holds a {config.get('kind')!r}, not a tokenizer")
+    checkpoint.verify(folder)
+    return load_folder(folder)
+
+
+def load_folder(folder: Path, *, averaged: bool = True) -> Autoencoder:
+    """The autoencoder in one of our folders, in training mode on the CPU in float32.
+
+    Args:
+        folder: a model folder.
+        averaged: take the average of the weights where there is one.
+    """
+    config = checkpoint.read_config(folder)
+    with torch.device("meta"):
+        model = TokenizerConfig.parse(config["model"]).build()
+    file = checkpoint.weights_path(folder) if averaged else folder / "model.safetensors"
+    state = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in checkpoint.load_tensors(file).items()
+    }
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"{file} does not fit the model in {folder / checkpoint.CONFIG}: {error}") from None
+    model.requires_grad_(True)
+    model.spec = LatentSpec.parse(config["spec"])
+    model.spec_id = spec_id_of(folder)
+    return model
+
+
+def spec_id_of(folder: Path) -> str:
+    """Identity of the latent space of one of our folders, from its manifest and configuration; reads no weights."""
+    spec = LatentSpec.parse(checkpoint.read_config(folder)["spec"])
+    return spec.spec_id(checkpoint.weights_sha256(folder))
+
+
+def _load_diffusers(folder: Path) -> Autoencoder:
+    from tokenizer.adapters.diffusers import load_diffusers
+
+    return load_diffusers(folder)

@@ -1,0 +1,16 @@
+"""Every loss of the autoencoder. A new one is a file here, a member of the union, and a test."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tokenizer.losses.bottleneck import BottleneckLossConfig
+from tokenizer.losses.perceptual import LPIPSConfig
+from tokenizer.losses.pixel import L1Config, L2Config
+from tokenizer.losses.wavelet import WaveletConfig
+
+LossConfig = Annotated[
+    L1Config | L2Config | LPIPSConfig | WaveletConfig | BottleneckLossConfig, Field(discriminator="kind")
+]
+
+__all__ = ["LossConfig"]

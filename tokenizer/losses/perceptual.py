@@ -1,0 +1,80 @@
+"""LPIPS as a training loss: frozen weights from local files, gradients through the pictures."""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from tokenizer.losses.base import WeightedConfig
+from tokenizer.model import StepOutput
+
+WHERE = (
+    "LPIPS needs two local files and downloads nothing: the trunk (torchvision's {trunk}) as losses.backbone=FILE and "
+    "the linear weights (lpips' weights/v0.1/{net}.pth, installed with the lpips package) as losses.linear=FILE"
+)
+_TRUNKS = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
+
+
+def load_state(file: Path) -> dict[str, Tensor]:
+    """Tensors of a ``.safetensors`` file, or of a ``.pth`` read without executing anything it may contain."""
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return dict(load_file(file))
+    state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    return state
+
+
+def build_lpips(net: Literal["alex", "vgg"], backbone: Path | None, linear: Path | None) -> nn.Module:
+    """The network of the ``lpips`` package with weights from files, frozen, in eval mode.
+
+    Source: Zhang et al. 2018, The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, arXiv 1801.03924.
+
+    Raises:
+        ValueError: if a file is not given or not there, saying which and where it comes from.
+    """
+    import lpips
+
+    if linear is None:
+        linear = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth"
+    if backbone is None or not backbone.is_file() or not linear.is_file():
+        missing = "no trunk is given" if backbone is None else f"{linear if backbone.is_file() else backbone} is missing"
+        raise ValueError(WHERE.format(trunk=_TRUNKS[net], net=net) + f"; {missing}")
+    model = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
+    trunk = {name.removeprefix("features."): value for name, value in load_state(backbone).items()}
+    wanted = model.net.state_dict()  # names are slice1.0.weight: the number after the slice is torchvision's
+    model.net.load_state_dict({name: trunk[name.split(".", 1)[1]] for name in wanted})
+    model.load_state_dict(load_state(linear), strict=False)
+    return model.eval().requires_grad_(False)
+
+
+class LPIPSLoss(nn.Module):
+    """Perceptual distance of frames; x and x_hat in [-1, 1], as the network expects."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, step: StepOutput, x: Tensor) -> Tensor:
+        """Scalar >= 0."""
+        with torch.autocast(x.device.type, enabled=False):
+            distance: Tensor = self.network(step.x_hat.float(), x.float())
+        return distance.mean()
+
+
+class LPIPSConfig(WeightedConfig):
+    """LPIPS, a distance of deep features (arXiv 1801.03924), with weights from local files."""
+
+    kind: Literal["lpips"] = "lpips"
+    net: Literal["alex", "vgg"] = "vgg"
+    backbone: Path | None = None
+    linear: Path | None = None
+
+    def build(self) -> LPIPSLoss:
+        """The loss.
+
+        Raises:
+            ValueError: if a weight file is missing, saying which and where it comes from.
+        """
+        return LPIPSLoss(build_lpips(self.net, self.backbone, self.linear))

@@ -1,0 +1,198 @@
+"""The autoencoder: encoder, bottleneck, decoder, and the contract every tokenizer answers to.
+
+Inference keeps no state on the module: tile plans and caches are arguments, so two callers never see each
+other's. Pixels x are (B, 3, *S) in [-1, 1]; latents leave normalised (see ``spec.py``).
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tokenizer.bottlenecks.base import Bottleneck, BottleneckOutput
+from tokenizer.spec import Latent, LatentSpec, Size
+from tokenizer.tiling import TilePlan, tiled_decode, tiled_encode
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """What one training forward pass made.
+
+    Attributes:
+        x_hat: (B, 3, *S) reconstruction, not clamped.
+        z: (B, C, *S') the latent the decoder read, raw scale.
+        bottleneck: the bottleneck's whole output.
+        extras: what a family adds, by name.
+    """
+
+    x_hat: Tensor
+    z: Tensor
+    bottleneck: BottleneckOutput
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Pixels <-> latents, whoever made the network."""
+
+    @property
+    def spec(self) -> LatentSpec:
+        """What its latents are."""
+        ...
+
+    @property
+    def spec_id(self) -> str:
+        """Identity of its latent space; empty if never saved."""
+        ...
+
+    def encode(
+        self,
+        x: Tensor,
+        *,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+        num_tokens: int | None = None,
+        tiles: TilePlan | None = None,
+        cache: dict[str, Tensor] | None = None,
+    ) -> Latent:
+        """x (B, 3, *S) in [-1, 1], any size -> normalised Latent; ``sample=False`` takes the posterior's mode."""
+        ...
+
+    def decode(
+        self,
+        latent: Latent,
+        *,
+        generator: torch.Generator | None = None,
+        num_steps: int | None = None,
+        num_tokens: int | None = None,
+        tiles: TilePlan | None = None,
+        cache: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Latent -> x_hat (B, 3, *latent.size), about [-1, 1], not clamped."""
+        ...
+
+
+class Autoencoder(nn.Module):
+    """Encoder, bottleneck, decoder, taken as parts.
+
+    Args:
+        encoder: x (B, 3, *S) -> h (B, C_h, *S').
+        bottleneck: h -> z (B, C, *S').
+        decoder: z -> x_hat (B, 3, *S).
+        spec: what the latents are.
+        spec_id: identity of the saved weights and spec; empty until saved.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, bottleneck: Bottleneck, decoder: nn.Module, spec: LatentSpec, spec_id: str = ""
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.bottleneck = bottleneck
+        self.decoder = decoder
+        self.spec = spec
+        self.spec_id = spec_id
+
+    def forward(self, x: Tensor, *, sample: bool = False, noise: Tensor | None = None) -> StepOutput:
+        """One training pass. x (B, 3, *S), S a multiple of the factors; ``noise`` drives the posterior's sample."""
+        bottleneck = self.bottleneck(self.encoder(x), sample=sample, noise=noise)
+        return StepOutput(x_hat=self.decoder(bottleneck.z), z=bottleneck.z, bottleneck=bottleneck)
+
+    def encode(
+        self,
+        x: Tensor,
+        *,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+        num_tokens: int | None = None,
+        tiles: TilePlan | None = None,
+        cache: dict[str, Tensor] | None = None,
+    ) -> Latent:
+        """x (B, 3, *S) in [-1, 1], any size -> normalised Latent that remembers the size.
+
+        Raises:
+            ValueError: if x has the wrong shape, or an option does not fit this family.
+        """
+        self._refuse(num_tokens=num_tokens, cache=cache)
+        if x.ndim not in (4, 5) or x.shape[1] != 3:
+            raise ValueError(f"x must be (B, 3, H, W) or (B, 3, T, H, W), got {tuple(x.shape)}")
+        size = tuple(x.shape[2:])
+        x = pad_to(x, self.spec.padded(size))
+        if tiles is None:
+            h = self.encoder(x)
+        else:
+            h = tiled_encode(self.encoder, x, tiles, factor=self.spec.z.spatial_factor)
+        noise = None
+        if sample:
+            shape = (x.shape[0], *self.spec.shape(size)[self.spec.z.name])
+            noise = torch.randn(shape, generator=generator, device=generator.device if generator else x.device)
+        out = self.bottleneck(h, sample=sample, noise=noise)
+        name = self.spec.z.name
+        indices = {} if out.indices is None else {name: out.indices}
+        return Latent({name: self.spec.normalize(out.z)}, size, self.spec_id, indices)
+
+    def decode(
+        self,
+        latent: Latent,
+        *,
+        generator: torch.Generator | None = None,
+        num_steps: int | None = None,
+        num_tokens: int | None = None,
+        tiles: TilePlan | None = None,
+        cache: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Latent -> x_hat (B, 3, *latent.size), not clamped.
+
+        Raises:
+            ValueError: if the latent belongs to another tokenizer, its shape does not fit its size, or an
+                option does not fit this family.
+        """
+        self._refuse(num_tokens=num_tokens, num_steps=num_steps, cache=cache)
+        check_latent(latent, self.spec, self.spec_id)
+        z = self.spec.denormalize(latent.z)
+        if tiles is None:
+            x_hat: Tensor = self.decoder(z)
+        else:
+            x_hat = tiled_decode(self.decoder, z, tiles, factor=self.spec.z.spatial_factor)
+        return crop_to(x_hat, latent.size)
+
+    def decode_indices(self, indices: Tensor, size: Size) -> Tensor:
+        """Codes (B, *S') -> x_hat (B, 3, *size); ValueError where the latent is continuous."""
+        return crop_to(self.decoder(self.bottleneck.decode_indices(indices)), size)
+
+    def _refuse(self, **options: object) -> None:
+        for name, value in options.items():
+            if value is not None:
+                raise ValueError(f"this tokenizer has no {name}: leave it out")
+
+
+def check_latent(latent: Latent, spec: LatentSpec, spec_id: str) -> None:
+    """ValueError if ``latent`` was made by another tokenizer or its parts do not fit its size."""
+    if latent.spec_id and spec_id and latent.spec_id != spec_id:
+        raise ValueError(
+            f"the latent belongs to spec {latent.spec_id}, this tokenizer is {spec_id}: "
+            "decode it with the tokenizer that made it, or encode the picture again"
+        )
+    for name, shape in spec.shape(latent.size).items():
+        if name not in latent.parts:
+            raise ValueError(f"the latent lacks part {name!r}; it has {', '.join(latent.parts) or 'none'}")
+        got = tuple(latent.parts[name].shape[1:])
+        if got != shape:
+            raise ValueError(f"part {name!r} is {got}, but pixels of {latent.size} need {shape} (without batch)")
+
+
+def pad_to(x: Tensor, size: Size) -> Tensor:
+    """x (B, C, *S) -> (B, C, *size), the last rows, columns and frames repeated."""
+    widths: list[int] = []
+    for have, want in zip(reversed(x.shape[2:]), reversed(size), strict=True):
+        widths += [0, want - have]
+    if not any(widths):
+        return x
+    return F.pad(x, widths, mode="replicate")
+
+
+def crop_to(x: Tensor, size: Size) -> Tensor:
+    """x (B, C, *S) -> its first ``size`` frames, rows and columns."""
+    return x[(..., *(slice(0, side) for side in size))]

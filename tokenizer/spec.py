@@ -1,0 +1,237 @@
+"""What a latent is: the whole interface between a tokenizer and everything downstream.
+
+A ``LatentSpec`` is frozen, saved with the weights, and the only place where latents are normalised. This file
+imports no torch, so a process that only checks shapes (the HTTP front) can use it.
+
+Letters: B batch, C latent channels, N tokens, T frames, H W pixels, S a size: (H, W) or (T, H, W).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import model_validator
+
+from tokenizer.core.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+Size = tuple[int, ...]
+
+
+class PartSpec(Config):
+    """One named tensor of a latent.
+
+    ``mean`` and ``std`` are per channel, of the raw latents over a data set; both are None until measured.
+    """
+
+    name: str = "z"
+    layout: Literal["1d", "2d", "3d"] = "2d"
+    channels: int
+    spatial_factor: int = 1
+    temporal_factor: int = 1
+    num_tokens: int | tuple[int, int] | None = None
+    codebook_size: int | None = None
+    num_codebooks: int = 1
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PartSpec:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std come together")
+        if self.mean is not None and self.std is not None:
+            if len(self.mean) != self.channels or len(self.std) != self.channels:
+                raise ValueError(f"mean and std need {self.channels} values each")
+            if not all(math.isfinite(value) for value in self.mean) or not all(
+                math.isfinite(value) and value > 0 for value in self.std
+            ):
+                raise ValueError("mean must be finite, std finite and positive")
+        if (self.layout == "1d") != (self.num_tokens is not None):
+            raise ValueError("num_tokens belongs to layout 1d, and only there")
+        return self
+
+    def shape(self, size: Size) -> tuple[int, ...]:
+        """Shape of one sample (no batch axis) for pixels of ``size``; 1d takes the largest number of tokens."""
+        if self.layout == "1d":
+            tokens = self.num_tokens if isinstance(self.num_tokens, int) else (self.num_tokens or (0, 0))[1]
+            return (self.channels, tokens)
+        height, width = (-(-side // self.spatial_factor) for side in size[-2:])
+        if self.layout == "2d":
+            return (self.channels, height, width)
+        frames = size[0] if len(size) == 3 else 1
+        return (self.channels, -(-frames // self.temporal_factor), height, width)
+
+
+class LatentSpec(Config):
+    """The parts of a latent, how they relate to pixels, and how they are normalised."""
+
+    parts: tuple[PartSpec, ...]
+    time: Literal["none", "causal", "chunk_causal", "global"] = "none"
+    chunk_frames: int | None = None
+    first_frame_alone: bool = False
+
+    @classmethod
+    def image(
+        cls, channels: int, spatial_factor: int, *, codebook_size: int | None = None, num_codebooks: int = 1
+    ) -> LatentSpec:
+        """The spec of an ordinary image family: one part ``z`` on a grid, not measured yet."""
+        part = PartSpec(
+            channels=channels,
+            spatial_factor=spatial_factor,
+            codebook_size=codebook_size,
+            num_codebooks=num_codebooks,
+        )
+        return cls(parts=(part,))
+
+    @property
+    def z(self) -> PartSpec:
+        """The part of ordinary families.
+
+        Raises:
+            ValueError: if the latent has several parts.
+        """
+        if len(self.parts) != 1:
+            raise ValueError(f"this latent has parts {', '.join(part.name for part in self.parts)}; name one")
+        return self.parts[0]
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether every part knows its mean and std."""
+        return all(part.mean is not None for part in self.parts)
+
+    def part(self, name: str) -> PartSpec:
+        """The part called ``name``.
+
+        Raises:
+            ValueError: listing the parts there are.
+        """
+        for part in self.parts:
+            if part.name == name:
+                return part
+        raise ValueError(f"no part {name!r}: this latent has {', '.join(part.name for part in self.parts)}")
+
+    def padded(self, size: Size) -> Size:
+        """The smallest size that the network can take and that holds ``size``."""
+        factor = math.lcm(*(part.spatial_factor for part in self.parts))
+        spatial = tuple(max(factor, -(-side // factor) * factor) for side in size[-2:])
+        if len(size) == 2:
+            return spatial
+        step = math.lcm(*(part.temporal_factor for part in self.parts))
+        lone = 1 if self.first_frame_alone else 0
+        frames = max(0, -(-(size[0] - lone) // step)) * step + lone
+        return (max(frames, lone or step), *spatial)
+
+    def shape(self, size: Size) -> dict[str, tuple[int, ...]]:
+        """Shape of every part of one sample (no batch axis) for pixels of ``size``."""
+        padded = self.padded(size)
+        shapes = {}
+        for part in self.parts:
+            if part.layout == "3d" and len(padded) == 3 and self.first_frame_alone:
+                frames = 1 + (padded[0] - 1) // part.temporal_factor
+                shapes[part.name] = (part.channels, frames, *part.shape(padded)[2:])
+            else:
+                shapes[part.name] = part.shape(padded)
+        return shapes
+
+    def bits(self, size: Size, *, bits_per_value: int = 16) -> float:
+        """Bits of one latent for pixels of ``size``: log2 of the codes sent, or values times ``bits_per_value``."""
+        total = 0.0
+        for part, shape in zip(self.parts, self.shape(size).values(), strict=True):
+            positions = math.prod(shape[1:])
+            if part.codebook_size is None:
+                total += positions * part.channels * bits_per_value
+            else:
+                total += positions * part.num_codebooks * math.log2(part.codebook_size)
+        return total
+
+    def normalize(self, z: Tensor, name: str | None = None) -> Tensor:
+        """Raw latents (B, C, ...) -> about zero mean and unit variance a channel.
+
+        Raises:
+            ValueError: if the statistics were never measured.
+        """
+        mean, std = self._statistics(z, name)
+        return (z - mean) / std
+
+    def denormalize(self, z: Tensor, name: str | None = None) -> Tensor:
+        """The inverse of ``normalize``."""
+        mean, std = self._statistics(z, name)
+        return z * std + mean
+
+    def with_statistics(
+        self, statistics: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None
+    ) -> LatentSpec:
+        """A copy that knows (mean, std) of every part named, or with None a copy that knows none."""
+        parts = []
+        for part in self.parts:
+            mean, std = (None, None) if statistics is None else statistics[part.name]
+            data = part.model_dump() | {"mean": mean, "std": std}
+            parts.append(PartSpec.parse(data))
+        return self.model_copy(update={"parts": tuple(parts)})
+
+    def from_convention(
+        self, scale: float | Sequence[float], shift: float | Sequence[float] = 0.0
+    ) -> LatentSpec:
+        """A copy that normalises as others do: ``(z_raw - shift) * scale``, scalars or one value a channel.
+
+        Raises:
+            ValueError: if a scale is not positive, or there is not one value a channel.
+
+        Source: SD3 and FLUX shift and scale, DC-AE scale, Wan mean (shift) and 1/std (scale).
+        """
+        channels = self.z.channels
+        scales = (
+            [float(scale)] * channels if isinstance(scale, int | float) else [float(value) for value in scale]
+        )
+        shifts = (
+            [float(shift)] * channels if isinstance(shift, int | float) else [float(value) for value in shift]
+        )
+        if not all(value > 0 for value in scales):
+            raise ValueError(f"a latent's scale must be positive, got {scale}")
+        return self.with_statistics({self.z.name: (shifts, [1.0 / value for value in scales])})
+
+    def spec_id(self, weights_sha256: str) -> str:
+        """Identity of a latent space: 16 hexadecimal digits over the weights' hash and this spec."""
+        return hashlib.sha256(f"{weights_sha256}\n{self.to_json()}".encode()).hexdigest()[:16]
+
+    def _statistics(self, z: Tensor, name: str | None) -> tuple[Tensor, Tensor]:
+        part = self.z if name is None else self.part(name)
+        if part.mean is None or part.std is None:
+            raise ValueError(
+                "this tokenizer has no latent statistics yet: measure them with "
+                "`python -m tokenizer.stats source=FOLDER data.path=PICTURES`"
+            )
+        if z.shape[1] != part.channels:
+            raise ValueError(f"part {part.name!r} has {part.channels} channels, the latent {z.shape[1]}")
+        shape = (1, -1) + (1,) * (z.ndim - 2)
+        return z.new_tensor(part.mean).view(shape), z.new_tensor(part.std).view(shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Latent:
+    """What ``encode`` gives and ``decode`` takes.
+
+    Attributes:
+        parts: normalised tensors by name, each (B, C, ...) as ``LatentSpec.shape`` says.
+        size: pixel size to crop back to, (H, W) or (T, H, W).
+        spec_id: identity of the latent space; empty for a tokenizer that was never saved.
+        indices: codes by part name, (B, ...) int64, for discrete parts.
+    """
+
+    parts: dict[str, Tensor]
+    size: Size
+    spec_id: str = ""
+    indices: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def z(self) -> Tensor:
+        """The only part of ordinary families, normalised (B, C, ...)."""
+        (z,) = self.parts.values()
+        return z

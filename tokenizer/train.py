@@ -1,0 +1,365 @@
+"""Train a tokenizer: every object is built here in sight, then one loop walks the phases.
+
+``python -m tokenizer.train PRESET data.path=PICTURES out=FOLDER``, or the same with ``accelerate launch -m``.
+The same command again goes on where the run stopped, bit for bit on the CPU at a fixed number of threads.
+"""
+
+import copy
+import fnmatch
+import json
+import logging
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from tokenizer.core import checkpoint, optim, seeding
+from tokenizer.core.config import from_cli
+from tokenizer.core.descent import Descent
+from tokenizer.core.ema import EMA
+from tokenizer.core.run import autocast, build_accelerator, crossed, refuse_changes
+from tokenizer.core.tracking import Averages, Tracker, grid
+from tokenizer.data.images import ImageFolder, Positions, Sample, TrainingOrder, loader
+from tokenizer.data.transforms import to_pixels, to_uint8
+from tokenizer.loading import load, load_folder
+from tokenizer.losses.adversarial import Adversary
+from tokenizer.losses.objective import Objective
+from tokenizer.model import Autoencoder
+from tokenizer.stats import StatsData, measure, pictures
+from tokenizer.training import Phase, TrainConfig
+
+logger = logging.getLogger(__name__)
+
+# What a resumed run may change: it shows and saves, and does not move a weight.
+FREE = ("out", "log_every", "show_every", "save_every", "keep", "data.num_workers", "data.path", "data.validation")
+
+
+@dataclass
+class Run:
+    """The objects of a run that live through all phases.
+
+    Attributes:
+        images: images seen since the start; the only clock.
+    """
+
+    config: TrainConfig
+    accelerator: Accelerator
+    model: Autoencoder
+    ema: EMA
+    folder: checkpoint.RunFolder
+    tracker: Tracker
+    images: int = 0
+    averages: Averages = field(default_factory=Averages)
+
+
+@dataclass(frozen=True)
+class PhaseParts:
+    """The objects of one phase."""
+
+    phase: Phase
+    wrapped: nn.Module
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    descent: Descent
+    adversary: Adversary | None
+
+
+def train(config: TrainConfig) -> Path:
+    """Run all phases; returns the folder of the last checkpoint.
+
+    Raises:
+        ValueError: if the settings cannot work, or the folder holds a run with other settings.
+    """
+    accelerator = build_accelerator(config.seed, deterministic=config.deterministic)
+    folder = checkpoint.RunFolder(config.out, config.keep)
+    latest = folder.latest()
+    if latest is not None:
+        refuse_changes(checkpoint.read_config(latest)["preset"], config.model_dump(mode="json"), FREE)
+    torch.manual_seed(seeding.key(config.seed, "init"))
+    model = start_model(config, latest).to(accelerator.device)
+    ema = EMA(model, config.ema_half_life)
+    with Tracker(config.out, main=accelerator.is_main_process) as tracker:
+        run = Run(config, accelerator, model, ema, folder, tracker)
+        if latest is not None:
+            ema.load_state_dict(checkpoint.load_tensors(latest / "ema.safetensors"))
+            run.images = json.loads((latest / "trainer/state.json").read_text())["images"]
+        begin = 0
+        for index, phase in enumerate(config.phases):
+            if run.images < begin + phase.images:
+                resuming = latest if run.images > begin else None
+                latest = run_phase(run, index, begin, resuming)
+            begin += phase.images
+        if latest is None or not model.spec.has_statistics:
+            latest = finish(run)
+    accelerator.end_training()
+    return latest
+
+
+def start_model(config: TrainConfig, latest: Path | None) -> Autoencoder:
+    """The weights a run begins or goes on with."""
+    if latest is not None:
+        return load_folder(latest, averaged=False)
+    if config.init is not None:
+        return load(config.init).requires_grad_(True).train()
+    assert config.model is not None  # the configuration demands one of the two
+    return config.model.build()
+
+
+def run_phase(run: Run, index: int, begin: int, resuming: Path | None) -> Path | None:
+    """Train one phase that starts after ``begin`` images; returns its last checkpoint, if one was written."""
+    config, phase = run.config, run.config.phases[index]
+    parts = build_phase(run, phase)
+    if resuming is not None:
+        restore(parts, resuming)
+    if any(name.startswith(("encoder.", "bottleneck.")) for name in trained_names(run.model)):
+        run.model.spec = run.model.spec.with_statistics(None)
+    folder = ImageFolder(config.data.path, phase.resolution)
+    order = TrainingOrder(folder, config.seed, config.data.max_scale, config.data.flip)
+    positions = Positions(
+        run.images,
+        begin + phase.images,
+        phase.batch,
+        accumulate=phase.accumulate,
+        process=run.accelerator.process_index,
+        num_processes=run.accelerator.num_processes,
+    )
+    batches = iter(loader(order, positions, config.data.num_workers))
+    run.tracker.begin(f"{index + 1}/{len(config.phases)} {phase.name}", run.images - begin, phase.images)
+    saved: Path | None = None
+    while run.images < begin + phase.images:
+        began = time.perf_counter()
+        before = run.images
+        micro = [next(batches) for _ in range(phase.accumulate)]
+        run.averages.add(train_step(run, parts, micro, before - begin))
+        run.images += phase.batch
+        run.averages.add({"speed/images_per_second": phase.batch / (time.perf_counter() - began)})
+        run.tracker.advance(phase.batch)
+        done = run.images >= begin + phase.images
+        if done or crossed(before, run.images, config.log_every):
+            values = run.averages.read()
+            run.tracker.scalars(run.images, values, show=("loss/total", "train/psnr"))
+        if config.show_every and (done or crossed(before, run.images, config.show_every)):
+            show(run, phase)
+        if done or crossed(before, run.images, config.save_every):
+            if done and index + 1 == len(config.phases):
+                return finish(run, parts)
+            saved = save(run, parts)
+    return saved
+
+
+def build_phase(run: Run, phase: Phase) -> PhaseParts:
+    """Everything a phase needs, fresh."""
+    config, accelerator = run.config, run.accelerator
+    choose_trained(run.model, phase.train)
+    optim_config = phase.optim or config.optim
+    optimizer = optim_config.build(run.model)
+    if config.compile:
+        run.model.encoder.compile()
+        run.model.decoder.compile()
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        run.model = nn.SyncBatchNorm.convert_sync_batchnorm(run.model)
+    wrapped = accelerator.prepare(run.model)
+    objective = Objective.build(phase.losses).to(accelerator.device)
+    descent = Descent(accelerator, wrapped, optimizer, optim_config, phase.images, phase.batch)
+    adversary = None
+    if phase.adversary is not None:
+        torch.manual_seed(seeding.key(config.seed, "adversary"))
+        adversary = Adversary(phase.adversary, accelerator, last_weight(run.model), phase.images, phase.batch)
+    return PhaseParts(phase, wrapped, objective, optimizer, descent, adversary)
+
+
+def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) -> dict[str, Tensor]:
+    """One step of both players on micro-batches, ``done`` images into the phase; detached scalars for the log."""
+    device, count = run.accelerator.device, len(batches)
+    adversary = parts.adversary if parts.adversary and parts.adversary.starts_at(done) else None
+    log = Averages()
+    for turn, batch in enumerate(batches):
+        last = turn + 1 == count
+        x = to_pixels(batch["data"].to(device, non_blocking=True))
+        noise = latent_noise(run.model, parts.phase, batch["key"], x)
+        with parts.descent.accumulating(last):
+            with autocast(device, run.config.precision):
+                step = parts.wrapped(x, sample=parts.phase.sample, noise=noise)
+            losses = parts.objective(step, x)
+            total = losses.total
+            if adversary is not None:
+                with autocast(device, run.config.precision):
+                    term = adversary.term(step.x_hat, losses.total)
+                total = total + term.loss
+                log.add({f"adversary/{name}": value for name, value in term.stats.items()})
+            parts.descent.backward(total / count)
+        log.add({f"loss/{name}": value for name, value in losses.terms.items()} | {"loss/total": total})
+        log.add({f"bottleneck/{name}": value for name, value in step.bottleneck.stats.items()})
+        log.add({"train/psnr": psnr(step.x_hat, x).mean()})
+        if adversary is not None:
+            with autocast(device, run.config.precision):
+                stats = adversary.learn(x, step.x_hat, micro_batches=count, last=last)
+            log.add({f"adversary/{name}": value for name, value in stats.items()})
+    norm = parts.descent.step(done)
+    if norm is not None:
+        run.ema.update(run.model, run.images + parts.phase.batch, parts.phase.batch)
+    if adversary is not None:
+        adversary.step(done)
+    log.add({"train/lr": parts.optimizer.param_groups[0]["lr"], "train/skipped": float(norm is None)})
+    log.add({"train/gradient_norm": norm} if norm is not None else {})
+    return {name: torch.tensor(value) for name, value in log.read().items()}
+
+
+def latent_noise(model: Autoencoder, phase: Phase, keys: Tensor, x: Tensor) -> Tensor | None:
+    """Noise for the posterior's sample, row by row from the samples' keys."""
+    if not phase.sample:
+        return None
+    shape = model.spec.shape(tuple(x.shape[2:]))[model.spec.z.name]
+    return seeding.normal(shape, keys, "posterior").to(x.device)
+
+
+@torch.no_grad()
+def show(run: Run, phase: Phase) -> None:
+    """Pictures and PSNR of the averaged weights on a few evaluation crops."""
+    if not run.accelerator.is_main_process:
+        return
+    model = averaged(run)
+    data = run.config.data
+    source = StatsData(
+        path=data.validation or data.path, resolution=phase.resolution, num_images=32, batch=8, num_workers=0
+    )
+    scores: list[Tensor] = []
+    rows: list[Tensor] = []
+    for x in pictures(source, str(run.accelerator.device)):
+        with autocast(run.accelerator.device, run.config.precision):
+            x_hat = model(x).x_hat
+        scores.append(psnr(x_hat, x))
+        if not rows:
+            rows = [to_uint8(x).cpu(), to_uint8(x_hat).cpu()]
+    run.tracker.scalars(run.images, {"validation/psnr": float(torch.cat(scores).mean())})
+    run.tracker.picture(run.images, f"reconstructions_{phase.resolution}", grid(rows))
+
+
+def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of each picture, (B,), both about [-1, 1] and clamped."""
+    error = (x_hat.detach().float().clamp(-1, 1) - x).square().flatten(1).mean(dim=1)
+    return 10.0 * torch.log10(4.0 / error.clamp_min(1e-10))
+
+
+def averaged(run: Run) -> Autoencoder:
+    """A copy of the model with the averaged weights, in eval mode."""
+    with torch.no_grad():
+        model = run.config.model.build() if run.config.model is not None else copy.deepcopy(run.model)
+        model = model.to(run.accelerator.device)
+        model.load_state_dict(run.ema.state_dict())
+    model.spec = run.model.spec
+    return model.eval().requires_grad_(False)
+
+
+def finish(run: Run, parts: PhaseParts | None = None) -> Path:
+    """Measure the latents of the averaged weights if that is still to do, and write the last checkpoint."""
+    if not run.model.spec.has_statistics and run.accelerator.is_main_process:
+        data = StatsData(
+            path=run.config.data.path,
+            resolution=run.config.phases[-1].resolution,
+            num_images=run.config.statistics_images,
+            num_workers=run.config.data.num_workers,
+        )
+        run.model.spec = measure(averaged(run), pictures(data, str(run.accelerator.device)))
+    return save(run, parts)
+
+
+def save(run: Run, parts: PhaseParts | None) -> Path:
+    """Write a checkpoint that holds everything an exact resume needs; all processes wait for it."""
+    if run.accelerator.is_main_process:
+        tensors: dict[str, dict[str, Tensor]] = {"model": run.model.state_dict(), "ema": run.ema.state_dict()}
+        texts = {"trainer/state.json": json.dumps({"images": run.images})}
+        if parts is not None:
+            tensors["trainer/optimizer"], texts["trainer/optimizer.json"] = optim.pack(parts.optimizer)
+            if parts.adversary is not None:
+                more_tensors, more_texts = parts.adversary.state()
+                tensors |= more_tensors
+                texts |= more_texts
+        run.folder.save(run.images, checkpoint_config(run), tensors, texts)
+    run.accelerator.wait_for_everyone()
+    return run.folder.path / "checkpoints" / f"{run.images:012d}"
+
+
+def checkpoint_config(run: Run) -> dict[str, Any]:  # JSON
+    """What ``config.json`` of a checkpoint says."""
+    model = run.config.model
+    if model is None:
+        from tokenizer.adapters.describe import describe
+
+        model = describe(run.model)
+    return {
+        "format": 1,
+        "kind": "tokenizer",
+        "model": model.model_dump(mode="json"),
+        "spec": run.model.spec.model_dump(mode="json"),
+        "licence": None,
+        "figures": None,
+        "preset": run.config.model_dump(mode="json"),
+    }
+
+
+def restore(parts: PhaseParts, folder: Path) -> None:
+    """Put optimizers and adversary back where a checkpoint in the middle of this phase left them."""
+    names = ["trainer/optimizer", "trainer/discriminator", "trainer/discriminator_optimizer"]
+    tensors = {
+        name: checkpoint.load_tensors(folder / f"{name}.safetensors")
+        for name in names
+        if (folder / f"{name}.safetensors").is_file()
+    }
+    texts = {f"trainer/{file.name}": file.read_text() for file in (folder / "trainer").glob("*.json")}
+    optim.unpack(parts.optimizer, tensors["trainer/optimizer"], texts["trainer/optimizer.json"])
+    if parts.adversary is not None:
+        parts.adversary.restore(tensors, texts)
+
+
+def choose_trained(model: nn.Module, patterns: tuple[str, ...]) -> None:
+    """Let the parameters whose names match a pattern move; modules in which nothing moves go to eval mode.
+
+    Raises:
+        ValueError: if a pattern matches nothing.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise ValueError(f"train pattern {pattern!r} matches no parameter; they look like {names[0]}, {names[-1]}")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()  # frozen batch norms keep their statistics
+
+
+def trained_names(model: nn.Module) -> list[str]:
+    """Names of the parameters that move."""
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def last_weight(model: Autoencoder) -> nn.Parameter:
+    """The decoder's last kernel that trains, where the adversary's gradient is compared."""
+    weights = [p for p in model.decoder.parameters() if p.ndim >= 2 and p.requires_grad]
+    if not weights:
+        raise ValueError("an adversary needs a phase in which a kernel of the decoder trains")
+    return weights[-1]
+
+
+def main() -> None:
+    """The command line."""
+    config = from_cli(TrainConfig, "tokenizer.train", Path(__file__).parent / "configs")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        folder = train(config)
+    except ValueError as error:
+        sys.stderr.write(f"tokenizer.train: {error}\n")
+        raise SystemExit(2) from None
+    sys.stdout.write(f"trained: {folder}\n")
+
+
+if __name__ == "__main__":
+    main()

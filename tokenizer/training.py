@@ -1,0 +1,78 @@
+"""What a training run is, as data: pictures, phases, and how often it shows and saves."""
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from tokenizer.config import TokenizerConfig
+from tokenizer.core.config import Config
+from tokenizer.core.optim import OptimConfig
+from tokenizer.core.run import Precision
+from tokenizer.losses import LossConfig
+from tokenizer.losses.adversarial import AdversaryConfig
+from tokenizer.losses.pixel import L1Config
+
+
+class DataConfig(Config):
+    """Pictures to train on."""
+
+    path: Path = Field(description="folder of pictures, searched below")
+    validation: Path | None = Field(default=None, description="pictures to show and measure; none: the first of path")
+    max_scale: float = Field(default=1.25, ge=1, description="short side is resized to at most this many crops")
+    flip: bool = True
+    num_workers: int = Field(default=2, ge=0, description="processes that decode pictures, for each training process")
+
+
+class Phase(Config):
+    """One stretch of training: at what size, for how long, which parameters, towards what."""
+
+    name: str = "train"
+    resolution: int = Field(ge=8, description="side of the square crops in pixels")
+    images: int = Field(ge=1)
+    batch: int = Field(ge=1, description="images in a step, over all processes")
+    accumulate: int = Field(default=1, ge=1, description="micro-batches in a step")
+    train: tuple[str, ...] = Field(default=("*",), description="patterns of the parameters that move")
+    losses: tuple[LossConfig, ...] = (L1Config(),)
+    adversary: AdversaryConfig | None = None
+    optim: OptimConfig | None = Field(default=None, description="instead of the run's")
+    sample: bool = Field(default=True, description="draw from the posterior where there is one")
+
+
+class TrainConfig(Config):
+    """Train a tokenizer through its phases."""
+
+    out: Path = Field(description="folder of the run; the same command again goes on where it stopped")
+    data: DataConfig
+    model: TokenizerConfig | None = Field(default=None, description="fresh weights of this model; or see init")
+    init: str | None = Field(default=None, description="tokenizer to start from: a folder, hf:org/name, a bundled name")
+    phases: tuple[Phase, ...] = Field(min_length=1)
+    optim: OptimConfig = OptimConfig()
+    ema_half_life: float = Field(default=500_000, gt=0, description="in images")
+    statistics_images: int = Field(default=2048, ge=1, description="pictures that the latent statistics are taken over")
+    precision: Precision = "fp32"
+    compile: bool = Field(default=False, description="torch.compile encoder and decoder")
+    deterministic: bool = Field(default=False, description="bit-exact on CUDA too, slower")
+    seed: int = 0
+    log_every: int = Field(default=1_000, ge=0, description="in images; 0: never; as are the next two")
+    show_every: int = Field(default=20_000, ge=0)
+    save_every: int = Field(default=20_000, ge=0)
+    keep: int = Field(default=2, ge=1, description="checkpoints that stay")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        if (self.model is None) == (self.init is None):
+            raise ValueError("give either model (fresh weights) or init (a tokenizer to start from)")
+        if self.model is not None:
+            factor = self.model.backbone.spatial_factor
+            for phase in self.phases:
+                if phase.resolution % factor:
+                    raise ValueError(f"phase {phase.name!r}: resolution must be a multiple of the factor {factor}")
+        for phase in self.phases:
+            if phase.batch % phase.accumulate:
+                raise ValueError(f"phase {phase.name!r}: batch must be a multiple of accumulate")
+        return self
+
+    @property
+    def total_images(self) -> int:
+        """Images over all phases."""
+        return sum(phase.images for phase in self.phases)
