@@ -6,6 +6,10 @@ import { announce, clearError, element, setDownload, working } from "./page.js";
 import { decodePicture, formatBytes, openPicture, stem } from "./pictures.js";
 import { noteOnStage, setStageBusy, showPicture } from "./stage.js";
 
+// What stands under each figure until it is known, as index.html says it.
+const notes = Object.fromEntries(
+  ["psnr-note", "values-note", "bytes-note", "latent-note"].map((id) => [id, element(id).textContent]),
+);
 const count = new Intl.NumberFormat("en", { useGrouping: true });
 
 let current = null; // {blob, name, scalable}: what is being looked at
@@ -19,12 +23,12 @@ export async function lookAt({ blob, name, scalable = true }, { model, serverRea
   running = new AbortController();
   const { signal } = running;
   current = { blob, name, scalable };
+  setStageBusy(true);
   const picture = await openPicture(blob, name, scalable ? Number(element("longest").value) : 0);
   if (signal.aborted) return;
   blankFigures();
   showPicture({ original: picture.canvas, words: wordsOf(picture) });
   noteOnStage(picture.canvas ? null : "Sending");
-  setStageBusy(true);
   try {
     await serverReady();
     if (signal.aborted) return;
@@ -35,7 +39,7 @@ export async function lookAt({ blob, name, scalable = true }, { model, serverRea
     noteOnStage(picture.canvas ? null : "Nothing to show. Choose another picture.");
     throw error;
   } finally {
-    if (current.blob === blob) setStageBusy(false);
+    if (running.signal === signal) setStageBusy(false);
   }
 }
 
@@ -111,6 +115,7 @@ function showRatio(id, ratio) {
 
 function blankFigures() {
   for (const id of ["psnr", "values-ratio", "bytes-ratio", "latent-shape"]) element(id).textContent = "–";
+  for (const [id, words] of Object.entries(notes)) element(id).textContent = words;
   for (const id of ["values-glyph", "bytes-glyph"]) element(id).style.setProperty("--side", "0%");
   for (const id of ["latent-download", "picture-download"]) setDownload(element(id), null);
 }

@@ -89,7 +89,7 @@ function render() {
   element("stage-top").hidden = !comparing;
   element("slider").hidden = !comparing;
   element("picture").hidden = base === null;
-  element("gain-field").hidden = view !== "difference";
+  element("gain-field").hidden = view !== "difference" || base === null;
   element("caption").textContent = captionOf(view);
   if (base === null) return;
   copyTo(element("stage-base"), base);

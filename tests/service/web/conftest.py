@@ -38,6 +38,8 @@ class Stub:
     generators: bool = True
     generate_error: tuple[int, str] | None = None
     requests: list[tuple[str, bytes]] = field(default_factory=list)
+    latents: list[bytes] = field(default_factory=list)
+    generated: list[list[bytes]] = field(default_factory=list)
     url: str = ""
 
     def bodies(self, path: str) -> list[bytes]:
@@ -59,11 +61,17 @@ class Stub:
             "guidance": 3.0,
             "weights_bytes": 24_000_000,
         }
-        limits = {"max_body_bytes": 1 << 25, "max_pixels": 1 << 24, "max_images": 16, "max_steps": 250, "max_guidance": 20.0}
+        limits = {
+            "max_body_bytes": 1 << 25,
+            "max_pixels": 1 << 24,
+            "max_images": 16,
+            "max_steps": 250,
+            "max_guidance": 20.0,
+        }
         return {"data": [tokenizer, other, *([generator] if self.generators else [])], "limits": limits}
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """An error answer: status, code and sentence."""
 
 
@@ -86,32 +94,40 @@ class StubHandler(BaseHTTPRequestHandler):
         self.stub.requests.append((self.path, body))
         try:
             self._route(self.path.split("?")[0], body)
-        except Refusal as refusal:
-            status, code, message = refusal.args
+        except RefusedError as refused:
+            status, code, message = refused.args
             headers = {"retry-after": "1"} if status in (429, 503) else {}
-            self._send(status, json.dumps({"error": {"code": code, "message": message, "param": None}}), headers)
+            self._send(
+                status, json.dumps({"error": {"code": code, "message": message, "param": None}}), headers
+            )
 
     def _route(self, path: str, body: bytes) -> None:
         if path == "/health/ready":
             if not self.stub.ready:
-                raise Refusal(503, "not_ready", "The model is still loading; try again in a second.")
+                raise RefusedError(503, "not_ready", "The model is still loading; try again in a second.")
             return self._send(200, '{"status": "ready"}')
         if not path.startswith("/v1/"):
             return self._page(path)
         if self.stub.key and self.headers.get("authorization") != f"Bearer {self.stub.key}":
-            raise Refusal(401, "no_key", "This server needs a key: send the header Authorization: Bearer KEY.")
+            raise RefusedError(401, "no_key", "This server needs a key: Authorization: Bearer KEY.")
         if self.stub.full > 0 and path != "/v1/models":
             self.stub.full -= 1
-            raise Refusal(429, "queue_full", "The server is full; try again in a second.")
-        answers = {"/v1/models": self._models, "/v1/encode": self._encode, "/v1/reconstruct": self._reconstruct}
+            raise RefusedError(429, "queue_full", "The server is full; try again in a second.")
+        answers = {
+            "/v1/models": self._models,
+            "/v1/encode": self._encode,
+            "/v1/reconstruct": self._reconstruct,
+        }
         return (answers | {"/v1/generate": self._generate})[path](body)
 
     def _page(self, path: str) -> None:
         file = WEB / ("index.html" if path == "/" else path[1:])
         if not file.is_file():
-            raise Refusal(404, "not_found", f"There is nothing at {path}.")
+            raise RefusedError(404, "not_found", f"There is nothing at {path}.")
         kinds = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-        self._send(200, file.read_bytes(), {"content-type": kinds[file.suffix], "content-security-policy": POLICY})
+        self._send(
+            200, file.read_bytes(), {"content-type": kinds[file.suffix], "content-security-policy": POLICY}
+        )
 
     def _models(self, _: bytes) -> None:
         self._send(200, json.dumps(self.stub.models()))
@@ -119,7 +135,8 @@ class StubHandler(BaseHTTPRequestHandler):
     def _encode(self, body: bytes) -> None:
         x, z = open_blocks(body)
         size = f"{x.shape[0]},{x.shape[1]}"
-        self._send(200, save({"z": z[None]}, {"size": size, "spec_id": SPEC_ID}), latent_headers(x, z))
+        self.stub.latents.append(save({"z": z[None]}, {"size": size, "spec_id": SPEC_ID}))
+        self._send(200, self.stub.latents[-1], latent_headers(x, z))
 
     def _reconstruct(self, body: bytes) -> None:
         x, z = open_blocks(body)
@@ -127,18 +144,25 @@ class StubHandler(BaseHTTPRequestHandler):
         x_hat = np.rint((x_hat + 1) * 127.5).astype(np.uint8)
         error = np.mean((x.astype(np.float64) - x_hat) ** 2)
         psnr = "inf" if error == 0 else f"{10 * np.log10(255**2 / error):.4f}"
-        self._send(200, png(x_hat), latent_headers(x, z) | {"x-tessera-psnr": psnr, "content-type": "image/png"})
+        self._send(
+            200, png(x_hat), latent_headers(x, z) | {"x-tessera-psnr": psnr, "content-type": "image/png"}
+        )
 
     def _generate(self, body: bytes) -> None:
         if self.stub.generate_error:
-            raise Refusal(self.stub.generate_error[0], "refused", self.stub.generate_error[1])
+            raise RefusedError(self.stub.generate_error[0], "refused", self.stub.generate_error[1])
         asked = json.loads(body)
         seed = 4711 if asked["seed"] is None else asked["seed"]
         generator = np.random.default_rng((seed, asked["label"]))
-        pictures = [png(generator.integers(0, 255, (64, 64, 3), np.uint8)) for _ in range(asked["num_images"])]
+        pictures = [
+            png(generator.integers(0, 255, (64, 64, 3), np.uint8)) for _ in range(asked["num_images"])
+        ]
+        self.stub.generated.append(pictures)
         if len(pictures) == 1:
             return self._send(200, pictures[0], {"x-tessera-seed": str(seed), "content-type": "image/png"})
-        data = [{"index": index, "b64": base64.b64encode(each).decode()} for index, each in enumerate(pictures)]
+        data = [
+            {"index": index, "b64": base64.b64encode(each).decode()} for index, each in enumerate(pictures)
+        ]
         answer = {"seed": seed, "size": [64, 64], "spec_id": SPEC_ID, "media_type": "image/png", "data": data}
         return self._send(200, json.dumps(answer))
 
@@ -157,7 +181,9 @@ def open_blocks(body: bytes) -> tuple[np.ndarray, np.ndarray]:
     try:
         x = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
     except UnidentifiedImageError:
-        raise Refusal(422, "not_an_image", "This is not a picture: send PNG, JPEG or WebP bytes.") from None
+        raise RefusedError(
+            422, "not_an_image", "This is not a picture: send PNG, JPEG or WebP bytes."
+        ) from None
     height, width = (-side % FACTOR for side in x.shape[:2])
     padded = np.pad(x, ((0, height), (0, width), (0, 0)), mode="edge").astype(np.float32) / 127.5 - 1
     blocks = padded.reshape(padded.shape[0] // FACTOR, FACTOR, padded.shape[1] // FACTOR, FACTOR, 3)
