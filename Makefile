@@ -7,10 +7,12 @@ RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --disable-pip-version-check --quiet --constraint docker/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test format train-demo clean
+.PHONY: help install serve test format train-demo clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+install: $(VENV)/dev.stamp  ## Install everything into .venv: training, evaluation, the service and the tools
 
 # TESSERA_HOST, TESSERA_PORT and the other settings (service/README.md) reach the service as they are.
 serve: $(VENV)/serve.stamp  ## Install what is missing, then start the service and its playground
@@ -27,6 +29,13 @@ test: $(VENV)/dev.stamp  ## Check format, lint and types, then run the tests (PY
 format: $(VENV)/dev.stamp  ## Format the sources and mend what the linter can mend
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
+
+# The bundled demo model from photographs, one folder a class below train/ and validation/: make train-demo DATA=FOLDER
+DATA ?= data
+train-demo: $(VENV)/dev.stamp  ## Train the bundled demo model again (DATA=FOLDER with train/ and validation/)
+	$(RUN) -m tokenizer.train demo data.path='$(DATA)/train' data.validation='$(DATA)/validation' out=runs/demo/tokenizer
+	$(RUN) -m diffusion.latents tokenizer=runs/demo/tokenizer data.path='$(DATA)/train' data.resolution=128 flip=true out=runs/demo/latents
+	$(RUN) -m diffusion.train dit_demo latents=runs/demo/latents tokenizer=runs/demo/tokenizer out=runs/demo/generator
 
 clean:  ## Remove the environment and the caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

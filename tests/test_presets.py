@@ -1,0 +1,83 @@
+"""Every preset loads, comes back from JSON unchanged, builds a model that fits it, and is documented."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from diffusion.training import TrainConfig as GeneratorTraining
+from eval.generate import GenerateConfig
+from eval.reconstruct import ReconstructConfig
+from tokenizer.core.config import Config
+from tokenizer.train import choose_trained
+from tokenizer.training import TrainConfig as TokenizerTraining
+
+ROOT = Path(__file__).parents[1]
+PRESETS = sorted(ROOT.glob("*/configs/*.yaml"))
+# The job that a preset's first lines name, and what a person adds to it on the command line.
+JOBS: dict[str, tuple[type[Config], list[str]]] = {
+    "tokenizer.train": (TokenizerTraining, ["data.path=pictures", "out=run"]),
+    "diffusion.train": (GeneratorTraining, ["latents=latents", "out=run"]),
+    "eval.reconstruct": (ReconstructConfig, ["tokenizer=demo", "data.path=pictures", "out=report"]),
+    "eval.generate": (GenerateConfig, ["generator=demo", "data.path=pictures", "out=report"]),
+}
+
+
+def job_of(path: Path) -> str:
+    """The job in the command that stands at the top of a preset: ``-m tokenizer.train NAME ...``."""
+    found = re.search(rf"-m (\S+) {path.stem}\b", path.read_text())
+    assert found, f"{path.name} does not say the command that it is for"
+    return found[1]
+
+
+def load(path: Path) -> Config:
+    schema, arguments = JOBS[job_of(path)]
+    return schema.load(path, arguments)
+
+
+def presets(schema: type[Config]) -> list[Path]:
+    return [path for path in PRESETS if JOBS[job_of(path)][0] is schema]
+
+
+def identify(path: Path) -> str:
+    return f"{path.parents[1].name}-{path.stem}"
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=identify)
+def test_preset_loads_and_comes_back_from_json(path: Path) -> None:
+    config = load(path)
+    assert type(config).model_validate_json(config.to_json()) == config
+    assert job_of(path).split(".")[0] == path.parents[1].name
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=identify)
+def test_preset_is_in_its_readme(path: Path) -> None:
+    assert f"`{path.stem}`" in (path.parents[1] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("path", presets(TokenizerTraining), ids=identify)
+def test_tokenizer_takes_the_pictures_of_each_phase(path: Path) -> None:
+    """On the meta device: shapes without weights, so the largest model costs nothing."""
+    config = load(path)
+    assert isinstance(config, TokenizerTraining)
+    if config.model is None:
+        return  # it starts from another tokenizer, which brings its model
+    with torch.device("meta"):
+        model = config.model.build()
+        for phase in config.phases:
+            choose_trained(model, phase.train)
+            x = torch.empty(1, 3, phase.resolution, phase.resolution)
+            step = model.eval()(x)
+            assert step.x_hat.shape == x.shape
+            assert step.z.shape[1:] == model.spec.shape((phase.resolution, phase.resolution))["z"]
+
+
+@pytest.mark.parametrize("path", presets(GeneratorTraining), ids=identify)
+def test_generator_answers_with_a_velocity(path: Path) -> None:
+    config = load(path)
+    assert isinstance(config, GeneratorTraining)
+    with torch.device("meta"):
+        network = config.model.build(latent_shape=(32, 16, 16), num_classes=10)
+        z_t = torch.empty(2, 32, 16, 16)
+        assert network(z_t, torch.empty(2), torch.empty(2, dtype=torch.long)).shape == z_t.shape
