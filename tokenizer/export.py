@@ -126,7 +126,7 @@ def _agree(ours: LatentSpec, theirs: LatentSpec) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command: load, export, report; a refusal is one line and exit status 1."""
-    config = from_cli(ExportConfig, "tokenizer.export", Path(__file__).parent / "configs" / "export", argv)
+    config = from_cli(ExportConfig, "tokenizer.export", argv=argv)
     try:
         tokenizer = load(config.source, dtype=torch.float32)
         if not isinstance(tokenizer, Autoencoder):

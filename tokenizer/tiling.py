@@ -1,7 +1,8 @@
 """Tiles: a picture larger than memory goes through any encoder or decoder piece by piece.
 
-The plan is an argument of each call, never state on a module. Tiles share a width; the last one is shifted back
-so that it never lacks context, and overlapping results are blended linearly. Encoders blend latents, decoders pixels.
+The plan is an argument of each call, never state on a module. Tiles share a width; the last one is shifted
+back so that it never lacks context, and overlapping results are blended linearly. Encoders blend latents,
+decoders pixels.
 """
 
 from collections.abc import Callable
@@ -64,7 +65,7 @@ def _tiled(
     tile, overlap = plan.in_latents(factor)
     rows, columns = x.shape[-2] // unit_in, x.shape[-1] // unit_in
     out: Tensor | None = None
-    weight = torch.zeros(rows * unit_out, columns * unit_out, device=x.device)
+    weight: Tensor | None = None
     for top in starts(rows, tile, overlap):
         for left in starts(columns, tile, overlap):
             height, width = min(tile, rows), min(tile, columns)
@@ -75,9 +76,10 @@ def _tiled(
             ramp = torch.outer(
                 _ramp(height * unit_out, overlap * unit_out, top > 0, top + height < rows),
                 _ramp(width * unit_out, overlap * unit_out, left > 0, left + width < columns),
-            ).to(x.device)
-            if out is None:
+            ).to(piece)
+            if out is None or weight is None:
                 out = piece.new_zeros(*piece.shape[:-2], rows * unit_out, columns * unit_out)
+                weight = piece.new_zeros(rows * unit_out, columns * unit_out)
             window = (
                 slice(top * unit_out, (top + height) * unit_out),
                 slice(left * unit_out, (left + width) * unit_out),
@@ -85,14 +87,15 @@ def _tiled(
             out[(..., *window)] += piece * ramp
             weight[window] += ramp
     assert out is not None  # starts() never gives an empty list
+    assert weight is not None
     return (out / weight).to(x.dtype)
 
 
 def _ramp(length: int, overlap: int, before: bool, after: bool) -> Tensor:
     """Weights of a tile along one axis: rising over the overlap where a neighbour shares it."""
-    weights = torch.ones(length)
+    weights = torch.ones(length, dtype=torch.float64)
     overlap = min(overlap, length)
-    rise = (torch.arange(overlap) + 0.5) / max(overlap, 1)
+    rise = (torch.arange(overlap, dtype=torch.float64) + 0.5) / max(overlap, 1)
     if before:
         weights[:overlap] *= rise
     if after:

@@ -1,4 +1,4 @@
-"""Published sizes: every tensor of diffusers' full models has its place in ours (no memory is taken for them).
+"""Published sizes: every tensor of diffusers' full models has its place in ours (no memory is taken).
 
 One of them, f32c32, is built with random weights and compared number by number.
 """
