@@ -34,6 +34,10 @@ class KnownWeights:
     sha256: str
     origin: str
 
+    def describe(self) -> str:
+        """Name, hash and origin in one line."""
+        return f"{self.file} (sha256 {self.sha256}..., from {self.origin})"
+
 
 KNOWN: dict[WeightsName, KnownWeights] = {
     "inception": KnownWeights(
@@ -74,9 +78,8 @@ class WeightsRecord:
 
 def missing(name: WeightsName) -> NotComputedError:
     """The error for a file that is not there."""
-    known = KNOWN[name]
     return NotComputedError(
-        f"{known.file} (sha256 {known.sha256}..., from {known.origin})",
+        KNOWN[name].describe(),
         f"into a folder given as weights.folder=FOLDER, or give the file as weights.{name}=FILE",
     )
 

@@ -1,0 +1,285 @@
+"""How well a tokenizer gives pictures back.
+
+``python -m eval.reconstruct tokenizer=SOURCE data.path=DIR data.resolution=N out=DIR``: one pass encodes and decodes
+every picture and feeds all metrics of the protocol; ``out`` receives ``report.json``, ``report.html`` and
+``per_image.csv``.
+
+Letters: B pictures, R resolution.
+"""
+
+import csv
+import io
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from tqdm import tqdm
+
+from eval import machine
+from eval.data import DataConfig, Pictures, read_crop
+from eval.errors import EvaluationError
+from eval.metrics import Score
+from eval.page import Figure, Section, difference, render
+from eval.pixels import from_uint8, to_uint8
+from eval.protocols import EvaluationProtocol, protocol
+from eval.report import (
+    Computed,
+    DataRecord,
+    NotComputed,
+    Panel,
+    ProtocolRecord,
+    Report,
+    TokenizerRecord,
+    write_text,
+)
+from eval.weights import WeightsConfig
+from tokenizer.core.config import Config, from_cli
+from tokenizer.loading import load
+from tokenizer.model import Autoencoder, Tokenizer
+from tokenizer.tiling import TilePlan
+
+PRESETS = Path(__file__).parent / "configs" / "reconstruct"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+BITS_PER_VALUE = 16
+BITS_PER_RGB_PIXEL = 24
+
+
+class TilesConfig(Config):
+    """Encode and decode in overlapping tiles (pixels)."""
+
+    tile: int = Field(default=512, ge=1)
+    overlap: int = Field(default=128, ge=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TilesConfig":
+        self.plan()
+        return self
+
+    def plan(self) -> TilePlan:
+        """The plan that a tokenizer takes."""
+        return TilePlan(self.tile, self.overlap)
+
+
+class ReconstructConfig(Config):
+    """Measure a tokenizer: PSNR, SSIM, LPIPS, rFID, bits per pixel and images/s, under a named protocol."""
+
+    tokenizer: str = Field(
+        description="a model folder, a run, a diffusers folder, hf:org/name or a bundled name"
+    )
+    data: DataConfig
+    out: Path = Field(description="folder for report.json, report.html and per_image.csv")
+    protocol: str = "canon-v1"
+    metrics: tuple[str, ...] | None = Field(
+        default=None, description="only these; without it, the protocol's"
+    )
+    weights: WeightsConfig = WeightsConfig()
+    batch_size: int = Field(default=16, ge=1)
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="the network computes in it; bfloat16 weights are exact in float32"
+    )
+    tiles: TilesConfig | None = None
+    gallery: int = Field(default=4, ge=1, description="pictures shown of the worst, the middle and the best")
+
+
+@dataclass(slots=True)
+class Job:
+    """All parts of one evaluation, ready to run, and what ``measure`` noted while it ran."""
+
+    config: ReconstructConfig
+    device: torch.device
+    tokenizer: Tokenizer
+    pictures: Pictures
+    protocol: EvaluationProtocol
+    panel: Panel
+    tiles: TilePlan | None
+    files: list[Path] = field(default_factory=list)
+    times: list["Times"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds that one batch of ``count`` pictures took."""
+
+    count: int
+    encode_s: float
+    decode_s: float
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    config = from_cli(ReconstructConfig, "eval.reconstruct", PRESETS, argv)
+    try:
+        report = run(config)
+    except EvaluationError as error:
+        sys.stderr.write(f"eval.reconstruct: {error}\n")
+        raise SystemExit(2) from None
+    sys.stdout.write(f"{report.summary()}{config.out / 'report.html'}\n")
+
+
+def run(config: ReconstructConfig) -> Report:
+    """Measure and write; returns the report.
+
+    Raises:
+        EvaluationError: if the job cannot run as asked, or a picture is corrupt.
+    """
+    job = prepare(config)
+    measure(job)
+    entries, scores = job.panel.compute()
+    report = _report(job, entries)
+    title = f"Reconstruction by {config.tokenizer}"
+    write_text(config.out / "per_image.csv", _per_image(job, scores))
+    write_text(config.out / "report.html", render(report, title, _gallery(job, scores)))
+    write_text(config.out / "report.json", report.to_text())
+    return report
+
+
+def prepare(config: ReconstructConfig) -> Job:
+    """Build every part.
+
+    Raises:
+        EvaluationError: naming what does not fit.
+    """
+    try:
+        device = machine.pick_device(config.device)
+        pictures = Pictures.open(config.data)
+        named = protocol(config.protocol, pictures.resolution, config.data.on_corrupt)
+        tokenizer = load(config.tokenizer, device=str(device), dtype=DTYPES[config.dtype])
+        panel = Panel(config.metrics or named.reconstruction, named, config.weights, device)
+        config.out.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        raise EvaluationError(str(error)) from error
+    with_any_statistics(tokenizer)
+    tiles = None if config.tiles is None else config.tiles.plan()
+    return Job(config, device, tokenizer, pictures, named, panel, tiles)
+
+
+def with_any_statistics(tokenizer: Autoencoder) -> None:
+    """Let a tokenizer without latent statistics be measured: decoding undoes what encoding normalises."""
+    spec = tokenizer.spec
+    if not spec.has_statistics:
+        unit = {part.name: ([0.0] * part.channels, [1.0] * part.channels) for part in spec.parts}
+        tokenizer.spec = spec.with_statistics(unit)
+
+
+def measure(job: Job) -> None:
+    """Encode, decode and compare every picture."""
+    config, pictures = job.config, job.pictures
+    batches = pictures.batches(job.protocol, config.batch_size, config.data.num_workers)
+    with tqdm(total=len(pictures.files), desc="reconstruct", unit="img") as bar:
+        for batch in batches:
+            fake, times = reconstruct(job, batch.data)
+            for metric in job.panel.metrics.values():
+                metric.update(batch.data, fake)
+            job.files += batch.files
+            job.times.append(times)
+            bar.update(len(batch.files))
+    if not job.files:
+        raise EvaluationError(f"none of the {len(pictures.files)} pictures can be read")
+
+
+@torch.inference_mode()
+def reconstruct(job: Job, real: Tensor) -> tuple[Tensor, Times]:
+    """uint8 (B, 3, R, R) -> its reconstruction, the same on the CPU, and how long both halves took."""
+    config = job.config
+    x = from_uint8(real.to(job.device)).to(DTYPES[config.dtype])
+    machine.synchronize(job.device)
+    start = time.perf_counter()
+    latent = job.tokenizer.encode(x, tiles=job.tiles)
+    machine.synchronize(job.device)
+    middle = time.perf_counter()
+    x_hat = job.tokenizer.decode(latent, tiles=job.tiles)
+    machine.synchronize(job.device)
+    times = Times(len(x), middle - start, time.perf_counter() - middle)
+    try:
+        return to_uint8(x_hat).cpu(), times
+    except ValueError as error:
+        raise EvaluationError(f"tokenizer={config.tokenizer} dtype={config.dtype}: {error}") from None
+
+
+def _report(job: Job, entries: Mapping[str, Computed | NotComputed]) -> Report:
+    config, side = job.config, job.pictures.resolution
+    bits = job.tokenizer.spec.bits((side, side), bits_per_value=BITS_PER_VALUE) / (side * side)
+    kept = job.times[1:] or job.times  # the first batch warms up, if there are others
+    count = sum(times.count for times in kept)
+    encode_s, decode_s = sum(times.encode_s for times in kept), sum(times.decode_s for times in kept)
+    return Report(
+        job="reconstruct",
+        protocol=ProtocolRecord.of(job.protocol),
+        num_images=len(job.files),
+        data=DataRecord.of(job.pictures, len(job.files)),
+        tokenizer=TokenizerRecord.of(config.tokenizer, job.tokenizer, config.dtype, job.tiles),
+        metrics=dict(entries),
+        bits_per_pixel=bits,
+        compression_ratio=BITS_PER_RGB_PIXEL / bits,
+        images_per_s=count / (encode_s + decode_s),
+        speed={
+            "encode_images_per_s": count / encode_s,
+            "decode_images_per_s": count / decode_s,
+            "batch_size": config.batch_size,
+        },
+        machine=machine.describe(job.device),
+        commit=machine.commit(),
+    )
+
+
+def _per_image(job: Job, scores: Mapping[str, Score]) -> str:
+    columns = {name: score.per_image for name, score in scores.items() if score.per_image}
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", *columns])
+    for index, file in enumerate(job.files):
+        values = (f"{column[index]:.6g}" for column in columns.values())
+        table.writerow([job.pictures.name(file), *values])
+    return text.getvalue()
+
+
+def _gallery(job: Job, scores: Mapping[str, Score]) -> list[Section]:
+    """The worst, middle and best pictures by PSNR, made once more for the page."""
+    if "psnr" not in scores:
+        return []
+    psnr = scores["psnr"].per_image
+    order = sorted(range(len(psnr)), key=psnr.__getitem__)
+    sections = []
+    for title, chosen in choose(order, job.config.gallery).items():
+        figures = []
+        for index in chosen:
+            real, _ = read_crop(job.files[index], job.pictures.resolution)
+            fake = reconstruct(job, real.unsqueeze(0))[0][0]
+            shown = [
+                ("original", real),
+                ("reconstruction", fake),
+                ("difference x 4", difference(real, fake, gain=4.0)),
+            ]
+            figures.append(Figure(shown, f"{job.pictures.name(job.files[index])}: {psnr[index]:.2f} dB"))
+        sections.append(Section(title, figures))
+    return sections
+
+
+def choose(order: Sequence[int], count: int) -> dict[str, list[int]]:
+    """Up to ``count`` indices from the start, the middle and the end of ``order``, none of them twice."""
+    count = min(count, len(order) // 3) if len(order) >= 3 else 1
+    first = (len(order) - count) // 2
+    groups = {
+        "Worst by PSNR": list(order[:count]),
+        "Middle": list(order[first : first + count]),
+        "Best": list(order[len(order) - count :])[::-1],
+    }
+    seen: set[int] = set()
+    chosen = {}
+    for title, group in groups.items():
+        fresh = [index for index in group if index not in seen]
+        seen.update(fresh)
+        if fresh:
+            chosen[title] = fresh
+    return chosen
+
+
+if __name__ == "__main__":
+    main()
