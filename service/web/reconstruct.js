@@ -1,4 +1,4 @@
-// One picture through the tokenizer and back, and the figures beside it.
+// One picture through the tokenizer and back, or one saved latent to pixels, and the figures beside it.
 
 import { call } from "./api.js";
 import { paintChannels, paintMosaic, readLatent } from "./latents.js";
@@ -17,14 +17,16 @@ let running = new AbortController();
 
 /** Encodes and reconstructs `blob` with the tokenizer `model` once `serverReady` resolves; a newer call replaces it.
  *
- * `scalable` pictures are made smaller first, as the page's "Longest side" says. */
+ * A safetensors file is decoded instead. `scalable` pictures are made smaller first, as the page's "Longest side" says. */
 export async function lookAt({ blob, name, scalable = true }, { model, serverReady }) {
   running.abort();
   running = new AbortController();
   const { signal } = running;
   current = { blob, name, scalable };
   setStageBusy(true);
-  const picture = await openPicture(blob, name, scalable ? Number(element("longest").value) : 0);
+  const isLatent = /\.safetensors$/i.test(name);
+  const longest = scalable ? Number(element("longest").value) : 0;
+  const picture = isLatent ? { blob, name, canvas: null, scaledFrom: null } : await openPicture(blob, name, longest);
   if (signal.aborted) return;
   blankFigures();
   showPicture({ original: picture.canvas, words: wordsOf(picture) });
@@ -32,11 +34,11 @@ export async function lookAt({ blob, name, scalable = true }, { model, serverRea
   try {
     await serverReady();
     if (signal.aborted) return;
-    await working(() => exchange(picture, model(), signal));
+    await working(() => (isLatent ? decode : exchange)(picture, model(), signal));
   } catch (error) {
     if (signal.aborted) return;
     running.abort(); // the other of the two requests is of no use any more
-    noteOnStage(picture.canvas ? null : "Nothing to show. Choose another picture.");
+    noteOnStage(picture.canvas ? null : "Nothing to show. Choose another file.");
     throw error;
   } finally {
     if (running.signal === signal) setStageBusy(false);
@@ -48,29 +50,53 @@ export function currentPicture() {
   return current;
 }
 
-async function exchange(picture, model, signal) {
+function ask(path, { blob }, model, signal) {
   const query = model ? `?model=${encodeURIComponent(model)}` : "";
-  const ask = (path) => call(`v1/${path}${query}`, { method: "POST", body: picture.blob, signal });
-  const [encoded, decoded] = await Promise.all([ask("encode"), ask("reconstruct")]);
+  return call(`v1/${path}${query}`, { method: "POST", body: blob, signal });
+}
+
+async function exchange(picture, model, signal) {
+  const [encoded, decoded] = await Promise.all(
+    ["encode", "reconstruct"].map((path) => ask(path, picture, model, signal)),
+  );
   const [latentFile, pictureFile] = await Promise.all([encoded.blob(), decoded.blob()]);
   const latent = readLatent(await latentFile.arrayBuffer());
   const reconstruction = await decodePicture(pictureFile);
   if (signal.aborted) return;
-  noteOnStage(null);
-  clearError();
-  showPicture({
-    original: picture.canvas,
-    reconstruction,
-    latent: paintMosaic(latent),
-    channels: paintChannels(latent),
-    words: wordsOf(picture),
-  });
+  showParts({ original: picture.canvas, reconstruction, latent, words: wordsOf(picture) });
   const psnr = showFidelity(decoded.headers);
   const ratio = showSizes(latent, decoded.headers, reconstruction);
-  const name = stem(picture.name);
-  setDownload(element("latent-download"), latentFile, `${name}.safetensors`, formatBytes(latentFile.size));
-  setDownload(element("picture-download"), pictureFile, `${name}-reconstruction.png`, formatBytes(pictureFile.size));
+  offerFiles(picture.name, latentFile, pictureFile);
   announce(`Reconstructed: ${psnr} decibels, ${ratio} times fewer values.`);
+}
+
+/** The way back alone: a latent that was saved becomes pixels; there is no original to compare with. */
+async function decode(file, model, signal) {
+  const response = await ask("decode", file, model, signal);
+  if (response.headers.get("content-type").startsWith("application/json")) {
+    throw new Error("This file holds several latents. Give this page one with a single latent.");
+  }
+  const pictureFile = await response.blob();
+  const latent = readLatent(await file.blob.arrayBuffer());
+  const reconstruction = await decodePicture(pictureFile);
+  if (signal.aborted) return;
+  const words = `${file.name}, decoded to ${reconstruction.width} × ${reconstruction.height}`;
+  showParts({ reconstruction, latent, words });
+  element("psnr-note").textContent = "Decoded from a saved latent: there is no original to compare with.";
+  const ratio = showSizes(latent, response.headers, reconstruction);
+  offerFiles(file.name, file.blob, pictureFile);
+  announce(`Decoded: ${ratio} times fewer values.`);
+}
+
+function showParts({ latent, ...parts }) {
+  noteOnStage(null);
+  clearError();
+  showPicture({ ...parts, latent: paintMosaic(latent), channels: paintChannels(latent) });
+}
+
+function offerFiles(name, latentFile, pictureFile) {
+  setDownload(element("latent-download"), latentFile, `${stem(name)}.safetensors`, formatBytes(latentFile.size));
+  setDownload(element("picture-download"), pictureFile, `${stem(name)}-reconstruction.png`, formatBytes(pictureFile.size));
 }
 
 function showFidelity(headers) {
@@ -101,7 +127,7 @@ function showSizes(latent, headers, picture) {
     `${latentBytes === latentValues * 2 ? " at 16 bits a value." : "."}`;
   element("latent-shape").textContent = latent.shape.join(" × ");
   element("latent-note").textContent =
-    latent.shape.length === 3 ? "Channels × height × width, normalised." : "Channels × tokens, normalised.";
+    latent.shape.length === 3 ? "Channels × height × width." : "Channels × tokens.";
   return ratio;
 }
 
@@ -121,6 +147,7 @@ function blankFigures() {
 }
 
 function wordsOf({ name, blob, canvas, scaledFrom }) {
+  if (canvas === null && /\.safetensors$/i.test(name)) return `${name}, ${formatBytes(blob.size)}`;
   if (canvas === null) return `${name}, ${formatBytes(blob.size)}. This browser cannot open it; the server may.`;
   const size = `${canvas.width} × ${canvas.height}`;
   const origin = scaledFrom ? `, made smaller from ${scaledFrom[1]} × ${scaledFrom[0]}` : "";

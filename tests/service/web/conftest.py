@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 WEB = Path(__file__).resolve().parents[3] / "service" / "web"
 FACTOR = 16
@@ -116,6 +116,7 @@ class StubHandler(BaseHTTPRequestHandler):
         answers = {
             "/v1/models": self._models,
             "/v1/encode": self._encode,
+            "/v1/decode": self._decode,
             "/v1/reconstruct": self._reconstruct,
         }
         return (answers | {"/v1/generate": self._generate})[path](body)
@@ -138,10 +139,14 @@ class StubHandler(BaseHTTPRequestHandler):
         self.stub.latents.append(save({"z": z[None]}, {"size": size, "spec_id": SPEC_ID}))
         self._send(200, self.stub.latents[-1], latent_headers(x, z))
 
+    def _decode(self, body: bytes) -> None:
+        header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
+        height, width = (int(side) for side in header["__metadata__"]["size"].split(","))
+        self._send(200, png(pixels_of(load(body)["z"][0], height, width)), {"content-type": "image/png"})
+
     def _reconstruct(self, body: bytes) -> None:
         x, z = open_blocks(body)
-        x_hat = np.repeat(np.repeat(z.transpose(1, 2, 0), FACTOR, 0), FACTOR, 1)[: x.shape[0], : x.shape[1]]
-        x_hat = np.rint((x_hat + 1) * 127.5).astype(np.uint8)
+        x_hat = pixels_of(z, x.shape[0], x.shape[1])
         error = np.mean((x.astype(np.float64) - x_hat) ** 2)
         psnr = "inf" if error == 0 else f"{10 * np.log10(255**2 / error):.4f}"
         self._send(
@@ -188,6 +193,12 @@ def open_blocks(body: bytes) -> tuple[np.ndarray, np.ndarray]:
     padded = np.pad(x, ((0, height), (0, width), (0, 0)), mode="edge").astype(np.float32) / 127.5 - 1
     blocks = padded.reshape(padded.shape[0] // FACTOR, FACTOR, padded.shape[1] // FACTOR, FACTOR, 3)
     return x, np.ascontiguousarray(blocks.mean((1, 3)).transpose(2, 0, 1))  # (3, h, w)
+
+
+def pixels_of(z: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The latent (3, h, w) as pixels (H, W, 3) uint8."""
+    x_hat = np.repeat(np.repeat(z.transpose(1, 2, 0), FACTOR, 0), FACTOR, 1)[:height, :width]
+    return np.rint((x_hat + 1) * 127.5).astype(np.uint8)
 
 
 def latent_headers(x: np.ndarray, z: np.ndarray) -> dict[str, str]:
