@@ -154,3 +154,15 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert "tokenizer.stats" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "theirs").exists()
+
+
+def test_the_folder_appears_in_one_step_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Path, target: Path) -> None:
+        assert (self / "config.json").is_file()
+        assert not target.exists()
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(OSError, match="no space left"):
+        export(tokenizer("kl"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
