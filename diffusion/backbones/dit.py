@@ -265,21 +265,24 @@ class DiT(nn.Module):
     def forward(self, z_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """z_t (B, C, H', W'), t (B,) in [0, 1] (1 = noise), y (B,) in 0 .. num_classes -> (B, C_out, H', W').
 
+        Computes in the dtype of the weights and answers in that of z_t; t is best kept float32.
+
         Raises:
             ValueError: if z_t is not of the shape the network was built for.
         """
         if tuple(z_t.shape[1:]) != self.latent_shape:
             raise ValueError(f"this network takes latents of {self.latent_shape}, got {tuple(z_t.shape[1:])}")
         rows = self.latent_shape[1] // self.patch
-        x = rearrange(self.embed_patch(z_t), "b d h w -> b (h w) d") + self.positions  # B N D
-        c = self.embed_time(time_features(t).to(z_t.dtype)) + self.embed_label(y)  # B D
+        dtype = self.unembed.weight.dtype
+        x = rearrange(self.embed_patch(z_t.to(dtype)), "b d h w -> b (h w) d") + self.positions  # B N D
+        c = self.embed_time(time_features(t).to(dtype)) + self.embed_label(y)  # B D
         c = F.silu(c)
         for block in self.blocks:
             x = block(x, c)
         shift, scale = self.modulation_out(c).chunk(2, dim=1)
         x = self.unembed(modulate(self.norm_out(x), shift, scale))  # B N p*p*C
         v: Tensor = rearrange(x, "b (h w) (p q c) -> b c (h p) (w q)", h=rows, p=self.patch, q=self.patch)
-        return v
+        return v.to(z_t.dtype)
 
 
 class DiTConfig(Config):

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from diffusion.backbones.base import Denoiser
 from diffusion.samplers import SamplerName, Velocity, guided, sample, shift_time, time_grid
+from tokenizer.core import seeding
 from tokenizer.core.config import Config
 
 
@@ -34,7 +35,7 @@ def velocity_target(z: Tensor, eps: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """The random part of one training batch, each row drawn from its own sample's generator.
+    """The random part of one training batch, each row drawn from its own sample's key.
 
     Attributes:
         t: (B,) float32 times in (0, 1), shifted.
@@ -74,28 +75,29 @@ class RectifiedFlow:
         self.class_dropout = class_dropout
         self.guidance_interval = guidance_interval
 
-    def draw(self, shape: Sequence[int], generators: Sequence[torch.Generator]) -> Draws:
-        """One row of ``Draws`` for each (CPU) generator; ``shape`` is (C, H', W').
+    def draw(self, shape: Sequence[int], keys: Tensor) -> Draws:
+        """One row of ``Draws`` for each key (B,); ``shape`` is (C, H', W').
 
-        A row depends on its generator alone, so neither batch size nor number of processes changes it.
+        A row depends on its key alone, so neither the batch nor the number of processes changes it.
         """
-        normals, dropped, eps = [], [], []
-        for generator in generators:
-            normals.append(torch.randn((), generator=generator))
-            dropped.append(torch.rand((), generator=generator) < self.class_dropout)
-            eps.append(torch.randn(tuple(shape), generator=generator))
-        t = torch.sigmoid(self.time_mean + self.time_std * torch.stack(normals))
-        return Draws(t=shift_time(t, self.shift), eps=torch.stack(eps), dropped=torch.stack(dropped))
+        normals = seeding.normal((1,), keys, "time").squeeze(1)
+        t = torch.sigmoid(self.time_mean + self.time_std * normals)
+        return Draws(
+            t=shift_time(t, self.shift),
+            eps=seeding.normal(shape, keys, "noise"),
+            dropped=seeding.uniform(keys, "class dropout") < self.class_dropout,
+        )
 
-    def loss(self, denoiser: Denoiser, z: Tensor, y: Tensor, draws: Draws) -> Tensor:
+    def loss(self, denoiser: Denoiser, z: Tensor, y: Tensor, keys: Tensor) -> Tensor:
         """Mean squared error of the velocity, float32, one value a sample (B,).
 
         Args:
             denoiser: the network, perhaps under autocast.
             z: (B, C, H', W') normalised latents.
             y: (B,) int64 labels.
-            draws: from ``draw``, one row a sample.
+            keys: (B,) int64, what each sample's time, noise and class dropout are drawn from.
         """
+        draws = self.draw(z.shape[1:], keys)
         t, eps = draws.t.to(z.device), draws.eps.to(z.device)
         y = torch.where(draws.dropped.to(z.device), torch.full_like(y, denoiser.num_classes), y)
         z = z.float()
