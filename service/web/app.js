@@ -2,7 +2,7 @@
 
 import { call, hooks, ready, ServerError } from "./api.js";
 import { connectGenerator, startGenerator } from "./generate.js";
-import { announce, clearError, element, fillSelect, setServerState, showBusy, showError } from "./page.js";
+import { announce, asSentence, clearError, element, fillSelect, setServerState, showBusy, showError } from "./page.js";
 import { toPng } from "./pictures.js";
 import { currentPicture, lookAt } from "./reconstruct.js";
 import { drawSample } from "./sample.js";
@@ -133,7 +133,7 @@ function connectDropping() {
 /** Asks for a key in a dialog; null when the reader would rather not. */
 function askForKey(sentence) {
   const dialog = element("key-dialog");
-  element("key-text").textContent = sentence;
+  element("key-text").textContent = asSentence(sentence);
   element("key").value = "";
   dialog.returnValue = "";
   dialog.showModal();

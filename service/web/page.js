@@ -42,8 +42,14 @@ export function announce(text) {
 
 /** Shows one sentence until it is closed or something succeeds. */
 export function showError(sentence) {
-  element("error-text").textContent = sentence;
+  element("error-text").textContent = asSentence(sentence);
   element("error").hidden = false;
+}
+
+/** The server's words as a sentence of this page: a capital first, a full stop last. */
+export function asSentence(words) {
+  const text = words.trim();
+  return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 }
 
 /** Takes the last error away. */

@@ -1,9 +1,12 @@
 // Pictures as canvases: opening, scaling, comparing, naming.
 
+// What the server reads; whatever else this browser can open is sent as PNG.
+const SENT_AS_IS = new Set(["", "image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif"]);
+
 /** A picture that was opened: what is sent, and the same pixels to look at.
  *
- * `longest` scales a larger picture down before it is sent; 0 sends every picture as it is. Pixels are taken as stored,
- * without colour management, as the server does. `canvas` is null where the browser cannot open the file: the server may. */
+ * `longest` scales a larger picture down before it is sent; 0 sends every picture as it is. Pixels are taken as
+ * stored, without colour management, and transparency is laid over white, as the server does. `canvas` is null where the browser cannot open the file: the server may. */
 export async function openPicture(blob, name, longest) {
   let bitmap;
   try {
@@ -13,7 +16,10 @@ export async function openPicture(blob, name, longest) {
   }
   const { width, height } = bitmap;
   const scale = longest > 0 ? longest / Math.max(width, height) : 1;
-  if (scale >= 1) return { blob, name, canvas: toCanvas(bitmap), scaledFrom: null };
+  if (scale >= 1) {
+    const canvas = toCanvas(bitmap);
+    return { blob: SENT_AS_IS.has(blob.type) ? blob : await toPng(canvas), name, canvas, scaledFrom: null };
+  }
   const canvas = shrink(bitmap, Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
   return { blob: await toPng(canvas), name, canvas, scaledFrom: [height, width] };
 }
@@ -70,7 +76,10 @@ function toCanvas(bitmap) {
   const canvas = document.createElement("canvas");
   canvas.width = bitmap.width;
   canvas.height = bitmap.height;
-  canvas.getContext("2d", { willReadFrequently: true }).drawImage(bitmap, 0, 0);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(bitmap, 0, 0);
   return canvas;
 }
 

@@ -186,9 +186,7 @@ def open_blocks(body: bytes) -> tuple[np.ndarray, np.ndarray]:
     try:
         x = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
     except UnidentifiedImageError:
-        raise RefusedError(
-            422, "not_an_image", "This is not a picture: send PNG, JPEG or WebP bytes."
-        ) from None
+        raise RefusedError(422, "not_an_image", "this is not a picture: send PNG, JPEG or WebP") from None
     height, width = (-side % FACTOR for side in x.shape[:2])
     padded = np.pad(x, ((0, height), (0, width), (0, 0)), mode="edge").astype(np.float32) / 127.5 - 1
     blocks = padded.reshape(padded.shape[0] // FACTOR, FACTOR, padded.shape[1] // FACTOR, FACTOR, 3)

@@ -231,12 +231,22 @@ def test_large_pictures_are_made_smaller_unless_told_not_to(visitor: Visitor, st
     assert visitor.text("caption") == "wide.png, 1200 × 300"
 
 
+def test_transparency_is_laid_over_white_as_the_server_does(visitor: Visitor, stub: Any) -> None:
+    visitor.browser.get(stub.url)
+    visitor.settle()
+    buffer = io.BytesIO()
+    Image.new("RGBA", (48, 48), (200, 0, 0, 0)).save(buffer, "png")
+    visitor.give("drop", buffer.getvalue(), "glass.png")
+    visitor.settle()
+    assert (visitor.view("original") == 255).all()
+
+
 def test_the_servers_sentence_is_shown_and_goes_away(visitor: Visitor, stub: Any) -> None:
     visitor.browser.get(stub.url)
     visitor.settle()
     visitor.give("drop", b"not a picture", "notes.txt")
     visitor.wait(lambda: not visitor.hidden("error"), "no error was shown")
-    assert visitor.text("error-text") == "This is not a picture: send PNG, JPEG or WebP bytes."
+    assert visitor.text("error-text") == "This is not a picture: send PNG, JPEG or WebP."
     assert visitor.text("psnr") == "–"
     visitor.give("drop", as_png(picture(32, 32)), "fine.png")
     visitor.settle()
