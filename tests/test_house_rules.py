@@ -27,7 +27,7 @@ MAY_IMPORT = {
 PARTS = {
     "tokenizer.backbones": {"base"},
     "tokenizer.bottlenecks": {"base"},
-    "tokenizer.losses": {"base"},
+    "tokenizer.losses": {"base", "discriminators"},
     "tokenizer.regularizers": {"base"},
     "tokenizer.adapters": {"base"},
     "diffusion.backbones": {"base"},
