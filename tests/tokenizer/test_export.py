@@ -156,7 +156,9 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert not (tmp_path / "theirs").exists()
 
 
-def test_the_folder_appears_in_one_step_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_appears_in_one_step_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(self: Path, target: Path) -> None:
         assert (self / "config.json").is_file()
         assert not target.exists()

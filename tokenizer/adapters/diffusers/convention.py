@@ -30,7 +30,7 @@ class Statistics(NamedTuple):
 def one_scale(statistics: Statistics) -> float:
     """1 / rms over all channels, exact where the means are 0 and all channels agree.
 
-    Rounded to 12 digits, so that a factor read as 0.18215 is written as 0.18215.
+    Rounded to 12 digits, so that a factor is written with the digits it was read with.
     """
     if not any(statistics.mean) and len(set(statistics.std)) == 1:
         return float(f"{1 / statistics.std[0]:.12g}")
