@@ -1,0 +1,230 @@
+"""Pictures as bytes and as arrays, with Pillow. Host work only: run it in a thread, never on the event loop.
+
+An allow-list of formats; the size is known before a pixel is decoded; orientation is applied and all other
+metadata dropped; transparency is laid over white. Arrays are uint8 (H, W, 3).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from service import wire
+from service.errors import (
+    EmptyBody,
+    InvalidParameter,
+    NotAnImage,
+    ServiceError,
+    TooManyPixels,
+    TruncatedImage,
+)
+
+Pixels = NDArray[np.uint8]
+Output = Literal["png", "jpeg", "webp", "npy"]
+OUTPUTS: tuple[str, ...] = get_args(Output)
+MEDIA_TYPES: dict[str, str] = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "npy": "application/x-npy",
+}
+# The longest side that a format can hold.
+MAX_SIDE: dict[str, int] = {"jpeg": 65_535, "webp": 16_383}
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+ACCEPTED = "PNG, JPEG, WebP, BMP or GIF"
+ORIENTATION_TAG = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PictureHeader:
+    """What the first bytes say: the format, and the size in pixels as the picture will be shown."""
+
+    format: str
+    size: tuple[int, int]
+
+
+def inspect(body: bytes, max_pixels: int) -> PictureHeader:
+    """Read the header only.
+
+    Raises:
+        EmptyBody, NotAnImage, TruncatedImage, TooManyPixels.
+    """
+    with _opened(body, max_pixels) as image:
+        height, width = image.height, image.width
+        if _orientation(image) >= 5:  # the picture lies on its side
+            height, width = width, height
+        return PictureHeader(str(image.format), (height, width))
+
+
+def decode(body: bytes, max_pixels: int) -> Pixels:
+    """The picture as uint8 (H, W, 3), turned as its EXIF orientation says; of an animation the first frame.
+
+    Raises:
+        EmptyBody, NotAnImage, TruncatedImage, TooManyPixels.
+    """
+    with _opened(body, max_pixels) as image:
+        try:
+            image.load()
+            turn = TURNS.get(_orientation(image))
+            pixels = _rgb(image)
+        except (MemoryError, ServiceError):
+            raise
+        except Exception as error:  # damaged files make Pillow raise nearly anything
+            raise _truncated(error) from None
+    if turn is not None:
+        pixels = np.asarray(Image.fromarray(pixels).transpose(turn))
+    return np.ascontiguousarray(pixels)
+
+
+def encode(pixels: Pixels, output: Output) -> bytes:
+    """uint8 (H, W, 3) or grey (H, W) as a file: PNG and WebP without loss, JPEG at quality 95 without
+    subsampling.
+
+    Raises:
+        InvalidParameter: the format cannot hold this size.
+    """
+    if output == "npy":
+        return wire.write_npy(pixels)
+    check_output(output, (pixels.shape[0], pixels.shape[1]))
+    out = io.BytesIO()
+    image = Image.fromarray(pixels)
+    if output == "png":
+        image.save(out, "PNG", compress_level=1)  # level 6 costs five times as long for a few percent
+    elif output == "jpeg":
+        image.save(out, "JPEG", quality=95, subsampling=0)
+    else:
+        image.save(out, "WEBP", lossless=True, quality=0, method=0)
+    return out.getvalue()
+
+
+def check_output(output: str, size: tuple[int, int]) -> None:
+    """InvalidParameter if the format cannot hold a picture of ``size`` (height, width)."""
+    limit = MAX_SIDE.get(output)
+    if limit is not None and max(size) > limit:
+        raise InvalidParameter(
+            f"{output} holds sides up to {limit} pixels, this picture is {size[0]},{size[1]}: ask for "
+            "output=png",
+            param="output",
+        )
+
+
+def _opened(body: bytes, max_pixels: int) -> ImageFile.ImageFile:
+    """Open without decoding; the size of WebP is checked before, as it allocates its canvas on opening."""
+    if not body:
+        raise EmptyBody(f"the body is empty: send the bytes of a {ACCEPTED} picture")
+    kind = _sniff(body)
+    if kind is None:
+        raise NotAnImage(f"this is not a picture that is accepted here: send {ACCEPTED}")
+    if kind == "WEBP":
+        _refuse_pixels(*_webp_size(body), max_pixels)
+    try:
+        image = Image.open(io.BytesIO(body), formats=(kind,))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise TooManyPixels(
+            _too_many("this picture", max_pixels), details={"max_pixels": max_pixels}
+        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # as above: the first bytes were right, the rest is not
+        raise _truncated(error) from None
+    _refuse_pixels(image.width, image.height, max_pixels)
+    return image
+
+
+def _sniff(body: bytes) -> str | None:
+    if body.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if body.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
+        return "WEBP"
+    if body.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    return "BMP" if body.startswith(b"BM") else None
+
+
+def _webp_size(body: bytes) -> tuple[int, int]:
+    """(width, height) of the canvas, from the first chunk.
+
+    Source: RFC 9649 (WebP image format), sections 2.5 to 2.7; RFC 6386, section 9.1 (the VP8 frame header).
+    """
+    kind = body[12:16]
+    try:
+        if kind == b"VP8X":
+            return (
+                1 + int.from_bytes(body[24:27], "little"),
+                1 + struct.unpack_from("<I", body[27:30] + b"\0")[0],
+            )
+        if kind == b"VP8L":
+            bits: int = struct.unpack_from("<I", body, 21)[0]
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        if kind == b"VP8 ":
+            width, height = struct.unpack_from("<HH", body, 26)
+            return width & 0x3FFF, height & 0x3FFF
+    except struct.error as error:
+        raise _truncated(error) from None
+    raise _truncated(ValueError("unknown WebP chunk"))
+
+
+def _refuse_pixels(width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise _truncated(ValueError("no pixels"))
+    if width * height > max_pixels:
+        raise TooManyPixels(
+            _too_many(f"a picture of {width}x{height}", max_pixels), details={"max_pixels": max_pixels}
+        )
+
+
+def _too_many(what: str, max_pixels: int) -> str:
+    return f"{what} has more than the {max_pixels} pixels that this server takes: send a smaller one"
+
+
+def _truncated(error: Exception) -> TruncatedImage:
+    reason = " ".join(str(error).split())[:120]
+    return TruncatedImage(f"the picture is cut short or damaged ({reason}): send the whole file")
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """The EXIF orientation, 1 where there is none or it cannot be read. PNG keeps it after the pixels
+    sometimes.
+    """
+    exif = image.info.get("exif")
+    if not isinstance(exif, bytes):
+        return 1
+    try:
+        reader = Image.Exif()
+        reader.load(exif)
+        value = reader.get(ORIENTATION_TAG, 1)
+    except Exception:  # a broken EXIF block is no reason to refuse the picture
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _rgb(image: Image.Image) -> Pixels:
+    """Any mode -> uint8 (H, W, 3); 16 bits are scaled, transparency is laid over white."""
+    if image.mode.startswith("I"):  # 16-bit grey
+        deep = np.asarray(image).astype(np.int64).clip(0, 65_535)
+        grey = ((deep + 128) // 257).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
+        layered = image.convert("RGBA")
+        paper = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(paper, layered)
+    pixels: NDArray[Any] = np.asarray(image.convert("RGB"))  # convert gives 8 bits a channel
+    return pixels

@@ -1,0 +1,27 @@
+"""What the worker can do, one file an operation; a new one is a job in messages.py, a file here, a line
+below.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from service.engine.messages import DecodeJob, EncodeJob, GenerateJob, Job, ReconstructJob
+from service.engine.operations.decode import Decode
+from service.engine.operations.encode import Encode
+from service.engine.operations.generate import Generate
+from service.engine.operations.reconstruct import Reconstruct
+
+if TYPE_CHECKING:
+    from service.engine.models import Models
+    from service.engine.operations.base import Operation
+
+
+def build(models: Models) -> dict[type[Job], Operation[Any, Any]]:  # jobs and payloads differ by operation
+    """The operation of every kind of job."""
+    return {
+        EncodeJob: Encode(models),
+        DecodeJob: Decode(models),
+        ReconstructJob: Reconstruct(models),
+        GenerateJob: Generate(models),
+    }

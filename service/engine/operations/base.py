@@ -1,0 +1,119 @@
+"""The shape of an operation, and the steps between host bytes and network that several of them share.
+
+Letters: B batch, C latent channels, H W pixels.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from service import codecs, wire
+from service.engine.batching import Prepared
+from service.engine.messages import Answer
+from service.wire import write_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from service.codecs import Output, Pixels
+
+J = TypeVar("J", contravariant=True)
+P = TypeVar("P")
+
+_local = threading.local()
+
+
+class Operation(Protocol[J, P]):
+    """Three stages, each run by its own threads. A ServiceError from any of them answers the one job it
+    concerns.
+    """
+
+    def before(self, job: J) -> Prepared[P]:
+        """Host work: check, decode, pad, pin. Sets the key under which jobs share a network pass."""
+        ...
+
+    def core(self, batch: Sequence[P]) -> Sequence[Any]:  # what ``after`` of the same operation takes
+        """The network, on the device, for payloads of equal keys; one result each."""
+        ...
+
+    def after(self, job: J, payload: P, result: Any) -> Answer:  # as core gave it
+        """Copy to the host and encode."""
+        ...
+
+
+def pin(tensor: Tensor, device: torch.device) -> Tensor:
+    """In page-locked memory if the device copies faster from there."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+def from_pixels(pixels: Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """uint8 (H, W, 3) each, on the host -> x (B, 3, H, W) in [-1, 1] on the device; bytes travel."""
+    stacked = torch.stack([item.to(device, non_blocking=True) for item in pixels])
+    return (stacked.permute(0, 3, 1, 2).float() / 127.5 - 1.0).to(dtype)
+
+
+def to_pixels(x_hat: Tensor) -> Tensor:
+    """x_hat (B, 3, H, W), about [-1, 1] -> rounded uint8 (B, H, W, 3), still on the device."""
+    x = ((x_hat.float() + 1.0) * 127.5).nan_to_num(0.0).round().clamp(0, 255)
+    return x.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def to_host(tensor: Tensor) -> NDArray[Any]:  # float32 latents and uint8 pixels
+    """A finished tensor as an array; on CUDA by a stream of its own, so that it never waits for the next
+    pass.
+    """
+    if tensor.device.type != "cuda":
+        return tensor.cpu().numpy()
+    stream = getattr(_local, "stream", None)
+    if stream is None:
+        stream = _local.stream = torch.cuda.Stream(tensor.device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    with torch.cuda.stream(stream):
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host.copy_(tensor, non_blocking=True)
+        tensor.record_stream(stream)
+        stream.synchronize()
+    return host.numpy()
+
+
+def pad_pixels(pixels: Pixels, size: tuple[int, ...]) -> Pixels:
+    """uint8 (H, W, 3) -> (*size, 3), the last rows and columns repeated, as the tokenizer itself would."""
+    height, width = pixels.shape[:2]
+    return np.pad(pixels, ((0, size[0] - height), (0, size[1] - width), (0, 0)), mode="edge")
+
+
+def picture_answer(
+    job_id: int, pictures: Sequence[Pixels], output: Output, headers: dict[str, str], facts: dict[str, object]
+) -> Answer:
+    """One picture raw; several as JSON with base64, or as one array for npy.
+
+    Args:
+        job_id: of the job.
+        pictures: uint8 (H, W, 3) each, of one size.
+        output: the format.
+        headers: of the answer.
+        facts: what stands beside ``data`` in the JSON.
+    """
+    if len(pictures) == 1:
+        return Answer(job_id, codecs.encode(pictures[0], output), codecs.MEDIA_TYPES[output], headers)
+    if output == "npy":
+        return Answer(job_id, wire.write_npy(np.stack(pictures)), codecs.MEDIA_TYPES[output], headers)
+    data = [
+        {"index": index, "b64": base64.b64encode(codecs.encode(picture, output)).decode()}
+        for index, picture in enumerate(pictures)
+    ]
+    body = json.dumps({**facts, "media_type": codecs.MEDIA_TYPES[output], "data": data})
+    return Answer(job_id, body.encode(), "application/json", headers)
+
+
+def latent_headers(size: tuple[int, ...], spec_id: str) -> dict[str, str]:
+    """What every answer about a latent says."""
+    return {"x-tessera-size": write_size(size), "x-tessera-spec": spec_id}

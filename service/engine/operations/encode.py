@@ -1,0 +1,100 @@
+"""Encode: a picture's bytes -> its latent, or the latent as a picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from service import codecs, latent_picture, wire
+from service.engine.batching import Prepared
+from service.engine.messages import Answer, EncodeJob
+from service.engine.operations.base import from_pixels, latent_headers, pad_pixels, pin, to_host
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from service.codecs import Pixels
+    from service.engine.models import Models
+    from tokenizer.spec import Latent
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture on its way to the network.
+
+    Attributes:
+        model: name of the tokenizer.
+        size: (H, W) before padding.
+        padded: uint8 (H', W', 3) on the host, pinned for CUDA.
+        original: uint8 (H, W, 3), a view of what was decoded.
+    """
+
+    model: str
+    size: tuple[int, int]
+    padded: Tensor
+    original: Pixels
+
+
+class Encode:
+    """Pictures of equal padded size share a pass; tiles are planned from the size, so the result is the same
+    alone.
+    """
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def before(self, job: EncodeJob) -> Prepared[Picture]:
+        """Decode and pad."""
+        picture = prepare(self._models, job.model, job.body)
+        key = ("encode", job.model, tuple(picture.padded.shape))
+        return Prepared(job.id, key, math.prod(picture.padded.shape[:2]), picture)
+
+    def core(self, batch: Sequence[Picture]) -> Sequence[dict[str, Tensor]]:
+        """float32 parts (1, C, ...) of each picture."""
+        parts = encode(self._models, batch).parts
+        return [
+            {name: value[index : index + 1].float() for name, value in parts.items()}
+            for index in range(len(batch))
+        ]
+
+    def after(self, job: EncodeJob, payload: Picture, result: dict[str, Tensor]) -> Answer:
+        """Write the format asked for."""
+        tokenizer = self._models.tokenizers[job.model]
+        headers = sizes_headers(self._models, payload, len(job.body))
+        parts = {name: to_host(value) for name, value in result.items()}
+        if job.format == "png":
+            picture = latent_picture.PICTURES[job.view](next(iter(parts.values()))[0])
+            return Answer(job.id, codecs.encode(picture, "png"), codecs.MEDIA_TYPES["png"], headers)
+        if job.format == "npy":
+            return Answer(job.id, wire.write_npy(parts["z"]), codecs.MEDIA_TYPES["npy"], headers)
+        metadata = {"size": wire.write_size(payload.size), "spec_id": tokenizer.spec_id}
+        return Answer(job.id, wire.write_safetensors(parts, metadata), wire.SAFETENSORS_MEDIA_TYPE, headers)
+
+
+def prepare(models: Models, model: str, body: bytes) -> Picture:
+    """Decode, pad, pin: the host work of every operation that starts from a picture."""
+    pixels = codecs.decode(body, models.settings.max_pixels)
+    size = (pixels.shape[0], pixels.shape[1])
+    padded = pad_pixels(pixels, models.tokenizers[model].spec.padded(size))
+    return Picture(model, size, pin(torch.from_numpy(padded), models.device), pixels)
+
+
+def encode(models: Models, batch: Sequence[Picture]) -> Latent:
+    """The normalised latent of pictures of one padded size, on the device."""
+    x = from_pixels([picture.padded for picture in batch], models.device, models.dtype)
+    return models.tokenizers[batch[0].model].encode(x, tiles=models.tiles(tuple(x.shape[2:])))
+
+
+def sizes_headers(models: Models, picture: Picture, source_bytes: int) -> dict[str, str]:
+    """What the answer says about bytes: of the file sent, of the pixels, of the latent at its rate."""
+    tokenizer = models.tokenizers[picture.model]
+    return latent_headers(picture.size, tokenizer.spec_id) | {
+        "x-tessera-source-bytes": str(source_bytes),
+        "x-tessera-pixel-bytes": str(3 * math.prod(picture.size)),
+        "x-tessera-latent-bytes": str(math.ceil(tokenizer.spec.bits(picture.size) / 8)),
+    }

@@ -1,0 +1,60 @@
+"""Reconstruct: a picture -> what encoding and decoding leave of it, with the PSNR."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from service.engine.batching import Prepared
+from service.engine.messages import Answer, ReconstructJob
+from service.engine.operations.base import picture_answer, to_host
+from service.engine.operations.decode import decode
+from service.engine.operations.encode import Picture, encode, prepare, sizes_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from service.codecs import Pixels
+    from service.engine.models import Models
+
+
+class Reconstruct:
+    """Encode and decode in one pass; what comes out is what /v1/encode and /v1/decode give one after the
+    other.
+    """
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def before(self, job: ReconstructJob) -> Prepared[Picture]:
+        """Decode and pad."""
+        picture = prepare(self._models, job.model, job.body)
+        key = ("reconstruct", job.model, tuple(picture.padded.shape))
+        return Prepared(job.id, key, math.prod(picture.padded.shape[:2]), picture)
+
+    def core(self, batch: Sequence[Picture]) -> Sequence[Tensor]:
+        """uint8 (1, H', W', 3) of each picture."""
+        latent = encode(self._models, batch)
+        return torch.split(decode(self._models, batch[0].model, latent.parts, latent.size), 1)
+
+    def after(self, job: ReconstructJob, payload: Picture, result: Tensor) -> Answer:
+        """Crop, measure, encode."""
+        height, width = payload.size
+        pixels: Pixels = to_host(result[:, :height, :width].contiguous())[0]
+        headers = sizes_headers(self._models, payload, len(job.body))
+        headers["x-tessera-psnr"] = f"{psnr(payload.original, pixels):.4f}"
+        return picture_answer(job.id, [pixels], job.output, headers, {})
+
+
+def psnr(a: Pixels, b: Pixels) -> float:
+    """Peak signal-to-noise ratio in dB of two uint8 pictures, over all channels; infinite when they are
+    equal.
+    """
+    difference = a.astype(np.int32) - b.astype(np.int32)
+    squared = float(np.mean(np.square(difference), dtype=np.float64))
+    return math.inf if squared == 0 else 10 * math.log10(255**2 / squared)

@@ -1,0 +1,97 @@
+"""Generate pictures or latents of a class."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+
+from service import codecs, wire
+from service.bodies import MAX_JSON_BYTES
+from service.engine.messages import GenerateJob
+from service.errors import InvalidParameter
+from service.routes.answers import PICTURE_TYPES, SIZE_HEADERS, error_answers, file_answer, run
+from service.schemas import GenerateRequest
+from service.state import Service, service_of
+from tokenizer.core.config import explain
+
+router = APIRouter()
+
+RANDOM_SEEDS = 2**32
+# A sampling step costs about an eighth of a decode, in the pixels that admission counts.
+STEPS_PER_DECODE = 8
+ANSWER: dict[str, Any] = file_answer(  # OpenAPI is JSON
+    (*PICTURE_TYPES, wire.SAFETENSORS_MEDIA_TYPE), SIZE_HEADERS | {"x-tessera-seed": "The seed used."}
+)
+ANSWER["content"] = ANSWER["content"] | {
+    "application/json": {"schema": {"$ref": "#/components/schemas/PicturesAnswer"}}
+}
+
+
+@router.post(
+    "/v1/generate",
+    response_class=Response,
+    responses={200: ANSWER, **error_answers(400, 404, 408, 413, 422, 507)},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/GenerateRequest"}}},
+        }
+    },
+)
+async def generate(request: Request) -> Response:
+    """A class and a seed -> one picture raw, several as JSON, or latents as safetensors."""
+    service = service_of(request)
+    service.engine.require_ready()
+    async with service.bodies.read(request, max_bytes=MAX_JSON_BYTES) as body:
+        try:
+            asked = GenerateRequest.model_validate_json(body)
+        except ValidationError as error:
+            raise _refusal(error) from None
+    return await run(service, request, _job(service, asked))
+
+
+def _job(service: Service, asked: GenerateRequest) -> GenerateJob:
+    model = service.registry.generator(asked.model)
+    settings = service.settings
+    num_steps = model.num_steps if asked.num_steps is None else asked.num_steps
+    guidance = model.guidance if asked.guidance is None else asked.guidance
+    limits = (
+        ("num_images", asked.num_images, settings.max_images),
+        ("num_steps", num_steps, settings.max_steps),
+        ("guidance", guidance, settings.max_guidance),
+    )
+    for name, value, limit in limits:
+        if value > limit:
+            raise InvalidParameter(
+                f"{name} is {value}, this server takes up to {limit}: ask for less", param=name
+            )
+    size = model.size(asked.size)
+    if asked.output != "latent":
+        codecs.check_output(asked.output, size)
+    return GenerateJob(
+        id=service.engine.next_id(),
+        model=model.name,
+        cost=math.ceil(asked.num_images * math.prod(size) * (1 + num_steps / STEPS_PER_DECODE)),
+        submitted_at=time.monotonic(),
+        label=model.label(asked.label),
+        num_images=asked.num_images,
+        num_steps=num_steps,
+        guidance=guidance,
+        seed=secrets.randbelow(RANDOM_SEEDS) if asked.seed is None else asked.seed,
+        size=size,
+        output=asked.output,
+    )
+
+
+def _refusal(error: ValidationError) -> InvalidParameter:
+    first = error.errors()[0]["loc"]
+    message = " · ".join(line[:200] for line in explain(error, GenerateRequest).splitlines()[:5])
+    return InvalidParameter(
+        f'the body must be JSON like {{"label": 0, "seed": 7}}: {message}',
+        param=str(first[0]) if first else None,
+    )

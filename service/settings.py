@@ -1,0 +1,118 @@
+"""Settings of the service, from the environment (prefix ``TESSERA_``); documented in service/README.md."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from typing import Literal
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost")
+
+
+class Settings(BaseSettings):
+    """How the server listens, what it serves and what it refuses."""
+
+    model_config = SettingsConfigDict(env_prefix="TESSERA_", frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Parameters and arithmetic; `auto` is bfloat16 on CUDA, float32 elsewhere."
+    )
+    models: str = Field(
+        "", description="`name=folder,...`, tokenizers and generators; the bundled demo without it."
+    )
+    api_keys: str = Field("", repr=False, description="Accepted keys, separated by commas.")
+    allow_open: bool = Field(False, description="1 allows listening beyond loopback without keys.")
+
+    max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest body of one request.")
+    max_pixels: int = Field(
+        4096 * 4096,
+        ge=64,
+        le=178_956_970,  # beyond it Pillow itself refuses to open a picture
+        description="Largest picture, after padding to what the model takes.",
+    )
+    max_images: int = Field(16, ge=1, description="Most pictures of one generate or decode request.")
+    max_steps: int = Field(250, ge=1, description="Most sampling steps.")
+    max_guidance: float = Field(20.0, ge=1.0, description="Strongest guidance.")
+
+    queue_pixels: int = Field(
+        8 * 4096 * 4096, ge=64, description="Work that may wait or run, in pixels; beyond it 429."
+    )
+    queue_requests: int = Field(512, ge=1, description="Requests that may wait or run; beyond it 429.")
+    queue_bytes: int = Field(
+        512 * 2**20, ge=1024, description="Bodies held in memory at once; beyond it 429."
+    )
+    max_batch: int = Field(16, ge=1, description="Most requests in one network pass.")
+    batch_pixels: int = Field(16 * 512 * 512, ge=64, description="Most pixels in one network pass.")
+    tile_above_pixels: int = Field(
+        1536 * 1024, ge=64, description="Pictures larger than this go through the network in tiles."
+    )
+    tile_side: int = Field(768, ge=64, description="Side of a tile in pixels.")
+    before_threads: int = Field(2, ge=1, le=64, description="Threads of the worker that decode pictures.")
+    after_threads: int = Field(2, ge=1, le=64, description="Threads of the worker that encode pictures.")
+
+    body_timeout_s: float = Field(60.0, gt=0, description="Time for a body to arrive.")
+    request_timeout_s: float = Field(300.0, gt=0, description="Time from arrival to answer; beyond it 504.")
+    start_timeout_s: float = Field(600.0, gt=0, description="Time for the worker to load and warm up.")
+    stall_timeout_s: float = Field(
+        900.0, gt=0, description="A worker with work that says nothing for so long is restarted."
+    )
+    drain_timeout_s: float = Field(20.0, gt=0, description="Time that requests on board get at shutdown.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+
+    @model_validator(mode="after")
+    def _closed_or_loopback(self) -> Settings:
+        if not (self.is_loopback or self.key_hashes or self.allow_open):
+            raise ValueError(
+                f"TESSERA_HOST={self.host} is reachable from other machines and no keys are set: "
+                "set TESSERA_API_KEYS=key1,key2 to ask for keys, or TESSERA_ALLOW_OPEN=1 to serve everyone, "
+                "or TESSERA_HOST=127.0.0.1 to serve this machine only"
+            )
+        if self.tile_side * self.tile_side > self.tile_above_pixels:
+            raise ValueError("TESSERA_TILE_SIDE squared must not exceed TESSERA_TILE_ABOVE_PIXELS")
+        parse_models(self.models)
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the address."""
+        if self.host in LOOPBACK_NAMES:
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:  # another name may point anywhere
+            return False
+
+    @property
+    def key_hashes(self) -> tuple[bytes, ...]:
+        """sha256 of every accepted key; empty when the server is open."""
+        keys = (key.strip() for key in self.api_keys.split(","))
+        return tuple(hashlib.sha256(key.encode()).digest() for key in keys if key)
+
+
+def parse_models(text: str) -> tuple[tuple[str, str], ...]:
+    """``"a=/x,b=/y"`` -> (("a", "/x"), ("b", "/y")).
+
+    Raises:
+        ValueError: showing the form that is expected.
+    """
+    pairs = []
+    for item in text.split(","):
+        if not item.strip():
+            continue
+        name, found, path = item.partition("=")
+        if not (found and name.strip() and path.strip()):
+            raise ValueError(f"TESSERA_MODELS: {item!r} is not name=folder; write name=folder,name=folder")
+        if not all(letter.isalnum() or letter in "._-" for letter in name.strip()):
+            raise ValueError(
+                f"TESSERA_MODELS: the name {name!r} may hold letters, digits, dot, dash, underscore"
+            )
+        pairs.append((name.strip(), path.strip()))
+    return tuple(pairs)
