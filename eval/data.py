@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from PIL import Image
@@ -20,6 +20,8 @@ from eval.protocols import EvaluationProtocol
 from tokenizer.core.config import Config
 from tokenizer.data.images import list_images, read_image
 from tokenizer.data.transforms import adm_crop, as_bytes
+
+T = TypeVar("T")
 
 
 class DataConfig(Config):
@@ -155,10 +157,10 @@ def read_crop(file: Path, resolution: int) -> tuple[Tensor, bool]:
     return crop.permute(2, 0, 1).contiguous(), min(image.size) < resolution
 
 
-def evenly(files: Sequence[Path], count: int) -> list[Path]:
-    """``count`` of the files, evenly spaced over their order, so that every class keeps its share."""
-    count = min(count, len(files))
-    return [files[index * len(files) // count] for index in range(count)]
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """``count`` of the items, evenly spaced over their order, so that every class keeps its share."""
+    count = min(count, len(items))
+    return [items[index * len(items) // count] for index in range(count)]
 
 
 def shared_side(files: Sequence[Path]) -> int:

@@ -167,6 +167,8 @@ def _origin(report: Report) -> list[tuple[str, str]]:
         rows.append(("tiles", tokenizer.tiles))
     if report.generator is not None:
         rows += [(f"generator.{key}", str(value)) for key, value in report.generator.items()]
+    if report.nearest is not None:
+        rows += [(f"nearest.{key}", _number(value)) for key, value in report.nearest.items()]
     rows += [("skipped", sentence) for sentence in data.skipped]
     rows += [
         (

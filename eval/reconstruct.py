@@ -1,8 +1,8 @@
 """How well a tokenizer gives pictures back.
 
-``python -m eval.reconstruct tokenizer=SOURCE data.path=DIR data.resolution=N out=DIR``: one pass encodes and decodes
-every picture and feeds all metrics of the protocol; ``out`` receives ``report.json``, ``report.html`` and
-``per_image.csv``.
+``python -m eval.reconstruct tokenizer=SOURCE data.path=DIR data.resolution=N out=DIR``: one pass encodes and
+decodes every picture and feeds all metrics of the protocol; ``out`` receives ``report.json``, ``report.html``
+and ``per_image.csv``.
 
 Letters: B pictures, R resolution.
 """

@@ -136,6 +136,9 @@ class Report(Config):
     compression_ratio: float | None = Field(default=None, description="24 bits a pixel over bits_per_pixel")
     images_per_s: float
     speed: dict[str, float | int] = {}
+    nearest: dict[str, float | str] | None = Field(
+        default=None, description="how close generated pictures come to the reference pictures"
+    )
     machine: Machine
     commit: str | None
 

@@ -7,7 +7,7 @@ of the same set, ``compute`` reads. Letters: B pictures in a batch, N in all, H 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -58,6 +58,19 @@ class Metric(Protocol):
 
     def compute(self) -> Score:
         """The score of everything seen so far; ValueError if that was nothing."""
+        ...
+
+
+@runtime_checkable
+class SetMetric(Metric, Protocol):
+    """A metric of two sets that need not be pairs."""
+
+    def update_real(self, pictures: Tensor) -> None:
+        """Add reference pictures: uint8 (B, 3, H, W)."""
+        ...
+
+    def update_fake(self, pictures: Tensor) -> None:
+        """Add made pictures: uint8 (B, 3, H, W)."""
         ...
 
 

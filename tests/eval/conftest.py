@@ -1,0 +1,117 @@
+"""A tiny random tokenizer and pictures, made here, for every test of a job."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffusion.model_folder import GeneratorRecord
+from eval import machine
+from eval.protocols import canon_v1
+from eval.report import Computed, DataRecord, NotComputed, ProtocolRecord, Report, TokenizerRecord
+from tokenizer.config import TokenizerConfig
+from tokenizer.core.checkpoint import save_folder
+from tokenizer.loading import load
+
+MODEL = {
+    "backbone": {
+        "kind": "dcae",
+        "latent_channels": 4,
+        "widths": [8, 8, 8],
+        "encoder_depths": [0, 1, 1],
+        "decoder_depths": [0, 1, 1],
+        "blocks": ["res", "res", "res"],
+        "decoder_norms": ["rms", "rms", "rms"],
+        "decoder_activations": ["silu", "silu", "silu"],
+    },
+    "bottleneck": {"kind": "identity"},
+}
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """f4c4, random, with statistics."""
+    config = TokenizerConfig.parse(MODEL)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = config.build()
+    spec = model.spec.with_statistics({"z": ([0.1] * 4, [0.5] * 4)})
+    folder = tmp_path_factory.mktemp("models") / "tokenizer"
+    save_folder(
+        folder,
+        {
+            "format": 1,
+            "kind": "tokenizer",
+            "model": config.model_dump(mode="json"),
+            "spec": spec.model_dump(mode="json"),
+            "licence": None,
+            "figures": None,
+            "preset": None,
+        },
+        {"model": model.state_dict()},
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def generator_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> Path:
+    """A random DiT of one block for 32 x 32 pictures of two classes, bound to the tokenizer."""
+    record = GeneratorRecord.parse(
+        {
+            "model": {"kind": "dit", "depth": 1, "width": 16, "heads": 2, "patch": 4},
+            "generator": {"kind": "rectified_flow"},
+            "spec_id": load(tokenizer_folder).spec_id,
+            "latent_shape": [4, 8, 8],
+            "size": [32, 32],
+            "class_names": ["cat", "dog"],
+        }
+    )
+    model = record.build()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=generator)
+    folder = tmp_path_factory.mktemp("models") / "generator"
+    save_folder(folder, record.model_dump(mode="json"), {"model": model.state_dict()})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of four smooth pictures each, 40 pixels high and 52 wide."""
+    root = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (root / name).mkdir()
+        for index in range(4):
+            coarse = generator.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+            Image.fromarray(coarse).resize((52, 40), Image.Resampling.BICUBIC).save(
+                root / name / f"{index}.png"
+            )
+    return root
+
+
+@pytest.fixture
+def make_report() -> Callable[..., Report]:
+    """A report of seven pictures with the metrics given."""
+
+    def make(**metrics: Computed | NotComputed) -> Report:
+        return Report(
+            job="reconstruct",
+            protocol=ProtocolRecord.of(canon_v1(32, "fail")),
+            num_images=7,
+            data=DataRecord(path="pictures", resolution=32, num_found=8, num_used=7, num_upsampled=0),
+            tokenizer=TokenizerRecord(
+                source="demo", spec_id="ab", spec={}, num_parameters=10, dtype="float32"
+            ),
+            metrics=metrics,
+            bits_per_pixel=2.0,
+            compression_ratio=12.0,
+            images_per_s=3.0,
+            machine=machine.describe(torch.device("cpu")),
+            commit=None,
+        )
+
+    return make

@@ -1,0 +1,138 @@
+"""The job from end to end on a tiny generator."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diffusion.pipeline import Pipeline
+from eval import generate
+from eval.errors import EvaluationError
+from eval.generate import GenerateConfig, run
+from eval.metrics import METRICS
+from eval.metrics.fid import FrechetInceptionDistance
+from eval.report import Report
+
+
+def config(
+    generator: Path, tokenizer: Path, pictures: Path, out: Path, changes: dict[str, object] | None = None
+) -> GenerateConfig:
+    tree = {
+        "generator": str(generator),
+        "tokenizer": str(tokenizer),
+        "data": {"path": str(pictures)},
+        "out": str(out),
+        "num_images": 5,
+        "num_steps": 2,
+        "batch_size": 3,
+        "device": "cpu",
+    }
+    return GenerateConfig.parse(tree | (changes or {}))
+
+
+def test_command_writes_report_page_grid_and_samples(
+    generator_folder: Path,
+    tokenizer_folder: Path,
+    pictures_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    generate.main(
+        [
+            f"generator={generator_folder}",
+            f"tokenizer={tokenizer_folder}",
+            f"data.path={pictures_folder}",
+            f"out={tmp_path}",
+            "num_images=5",
+            "num_steps=2",
+            "batch_size=2",
+            "device=cpu",
+        ]
+    )
+    tree = json.loads((tmp_path / "report.json").read_text())
+    assert (tree["job"], tree["num_images"], tree["data"]["num_used"]) == ("generate", 5, 8)
+    assert set(tree["metrics"]["gfid"]) == {"not_computed", "put"}
+    assert tree["generator"]["num_classes"] == 2
+    assert tree["nearest"]["smallest"] <= tree["nearest"]["median"]
+    assert Report.parse(tree).to_text() == (tmp_path / "report.json").read_text()
+    assert "gfid" in capsys.readouterr().out
+    page = (tmp_path / "report.html").read_text()
+    assert all(shown in page for shown in ("Class cat", "Class dog", "nearest training photograph"))
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.height > 2 * 32
+    with np.load(tmp_path / "samples.npz") as samples:
+        assert samples["arr_0"].shape == (5, 32, 32, 3)
+        assert samples["arr_0"].dtype == np.uint8
+        assert samples["arr_1"].tolist() == [0, 1, 0, 1, 0]
+
+
+def test_any_sample_can_be_made_again_alone(
+    generator_folder: Path, tokenizer_folder: Path, pictures_folder: Path, tmp_path: Path
+) -> None:
+    run(config(generator_folder, tokenizer_folder, pictures_folder, tmp_path, {"seed": 10}))
+    pipeline = Pipeline.load(generator_folder, tokenizer=tokenizer_folder)
+    (alone,) = pipeline.generate("dog", 13, 2, 2.0)
+    with np.load(tmp_path / "samples.npz") as samples:
+        difference = np.asarray(alone).astype(int) - samples["arr_0"][3].astype(int)
+    assert np.abs(difference).max() <= 1
+
+
+def test_gfid_is_between_samples_and_reference(
+    generator_folder: Path,
+    tokenizer_folder: Path,
+    pictures_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[torch.Tensor] = []
+
+    def extract(pictures: torch.Tensor) -> torch.Tensor:
+        seen.append(pictures)
+        return torch.nn.functional.adaptive_avg_pool2d(pictures.float(), 1).flatten(1)
+
+    monkeypatch.setitem(
+        METRICS, "gfid", lambda protocol, *_: FrechetInceptionDistance(protocol, extract, (), paired=False)
+    )
+    report = run(config(generator_folder, tokenizer_folder, pictures_folder, tmp_path))
+    tree = json.loads(report.to_text())["metrics"]["gfid"]
+    assert (tree["details"]["num_fake"], tree["details"]["num_real"]) == (5, 8)
+    assert tree["ci95"][0] <= tree["value"] <= tree["ci95"][1]
+    with np.load(tmp_path / "samples.npz") as samples:
+        assert np.array_equal(torch.cat(seen[:2]).permute(0, 2, 3, 1).numpy(), samples["arr_0"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"tokenizer": None}, "tokenizer=SOURCE is needed"),
+        ({"generator": "no-such-model"}, "no generator 'no-such-model'"),
+        ({"metrics": ["psnr"]}, "samples have no original"),
+        ({"data": {"path": "no/such/folder"}}, "not a folder"),
+    ],
+)
+def test_mistakes_are_explained(
+    changes: dict[str, object],
+    sentence: str,
+    generator_folder: Path,
+    tokenizer_folder: Path,
+    pictures_folder: Path,
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(EvaluationError, match=sentence):
+        run(config(generator_folder, tokenizer_folder, pictures_folder, tmp_path, changes))
+
+
+def test_another_resolution_is_refused(
+    generator_folder: Path, tokenizer_folder: Path, pictures_folder: Path, tmp_path: Path
+) -> None:
+    data = {"path": str(pictures_folder), "resolution": 40}
+    with pytest.raises(EvaluationError, match="this generator makes 32"):
+        run(config(generator_folder, tokenizer_folder, pictures_folder, tmp_path, {"data": data}))
+
+
+def test_presets_are_valid() -> None:
+    for file in sorted(generate.PRESETS.glob("*.yaml")):
+        GenerateConfig.load(file, ["generator=demo", "data.path=pictures", "out=out"])
