@@ -21,7 +21,8 @@ SamplerName = Literal["euler", "heun"]
 def shift_time(t: Tensor, shift: float) -> Tensor:
     """t' = s t / (1 + (s - 1) t): keeps 0 and 1, s > 1 moves times towards noise.
 
-    Source: Esser et al. 2024, Scaling Rectified Flow Transformers, arXiv 2403.03206, equation 23.
+    Source: Esser et al. 2024, Scaling Rectified Flow Transformers, arXiv 2403.03206, on
+    resolution-dependent shifting of timesteps.
     """
     return shift * t / (1 + (shift - 1) * t)
 

@@ -3,7 +3,7 @@
 Source: Peebles and Xie 2023, Scalable Diffusion Models with Transformers, arXiv 2212.09748, section 3.2 and
 table 1. The plain form (layer norm, GELU, no rotation, no QK-norm) computes what diffusers'
 DiTTransformer2DModel computes; the switches are those of Yao et al. 2025, Reconstruction vs. Generation
-(LightningDiT), arXiv 2501.01423, section 3.
+(LightningDiT), arXiv 2501.01423.
 
 Letters: B batch, C latent channels, H' W' latent grid, p patch, N = H'/p * W'/p tokens, D width, K head
 width.

@@ -70,8 +70,7 @@ def test_positions_tell_transposed_grids_apart(settings: dict[str, object]) -> N
 
 
 def test_presets_have_the_sizes_of_the_paper() -> None:
-    """DiT/2 on 4 channels and 1000 classes: 33, 130, 458 and 675 million parameters (table 1 and figure
-    2)."""
+    """DiT/2 on 4 channels and 1000 classes: 33, 130, 458 and 675 million parameters, as published."""
     millions = {}
     for name in PRESETS:
         with torch.device("meta"):
