@@ -1,10 +1,13 @@
 """The images, the compose file and the pinned versions, held without a Docker engine."""
 
+import ast
 import importlib.util
 import re
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,8 +17,12 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
-PACKAGES = {"service": {"tokenizer", "diffusion", "service"}, "train": {"tokenizer", "diffusion"}}
-PACKAGES["eval"] = {"tokenizer", "diffusion", "eval"}
+OURS = {"tokenizer", "diffusion", "eval", "service"}
+PACKAGES = {  # by stage
+    "service": {"tokenizer", "diffusion", "service"},
+    "train": {"tokenizer", "diffusion"},
+    "eval": {"tokenizer", "diffusion", "eval"},
+}
 PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([A-Za-z0-9][A-Za-z0-9.!+]*)")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -220,3 +227,23 @@ def test_health_checks_are_python_that_compiles() -> None:
     command = yaml.safe_load(check[check.index("[") :])  # JSON, which is YAML
     assert command[:2] == ["python", "-c"]
     compile(command[2], "Dockerfile", "exec")
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"),
+    [("tokenizer", "train"), ("diffusion", "train"), ("eval", "eval"), ("service", "serve")],
+)
+def test_packages_import_only_what_their_image_installs(package: str, extra: str) -> None:
+    wanted = PYPROJECT["dependencies"] + PYPROJECT["optional-dependencies"][extra]
+    held = {canonical(item) for item in wanted} | {"starlette", "huggingface-hub"}  # of fastapi, of diffusers
+    providers = packages_distributions()
+    missing = set()
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                modules = [node.module]
+            for name in {module.split(".")[0] for module in modules} - sys.stdlib_module_names - OURS:
+                if not {canonical(found) for found in providers.get(name, [name])} & held:
+                    missing.add(f"{path.relative_to(ROOT)}: {name}")
+    assert missing == set()
