@@ -13,7 +13,7 @@ export class ServerError extends Error {
   }
 }
 
-/** Replaced by the page: `askForKey(sentence)` gives a key or null, `onBusy(sentence, seconds)` is told of waiting. */
+/** Replaced by the page: `askForKey(error)` gives a key or null, `onBusy(sentence, seconds)` is told of waiting. */
 export const hooks = {
   askForKey: async () => null,
   onBusy: () => {},
@@ -33,7 +33,7 @@ export async function call(path, { method = "GET", body, headers = {}, signal } 
     const error = await errorOf(response);
     if (attempt >= MAX_TRIES) throw error;
     if (error.status === 401) {
-      if (!(await freshKey(key, error.message))) throw error;
+      if (!(await freshKey(key, error))) throw error;
     } else if (error.retryAfter !== null) {
       hooks.onBusy(error.message, error.retryAfter);
       await pause(error.retryAfter * 1000, signal);
@@ -95,9 +95,9 @@ async function errorOf(response) {
 }
 
 /** Asks once, however many requests were refused; true when there is a key other than `refused` to try. */
-async function freshKey(refused, sentence) {
+async function freshKey(refused, error) {
   if (storedKey() !== refused) return storedKey() !== "";
-  asking ??= hooks.askForKey(sentence).finally(() => { asking = null; });
+  asking ??= hooks.askForKey(error).finally(() => { asking = null; });
   const key = await asking;
   if (!key) return false;
   sessionStorage.setItem(KEY_SLOT, key);

@@ -21,16 +21,17 @@ function serverReady() {
 }
 
 async function connect() {
-  await ready(({ code, message }) => {
+  await ready(({ code }) => {
     if (code === "unreachable") setServerState("trouble", "No answer");
-    else setServerState("waiting", "Loading the model");
-    noteOnStage(code === "unreachable" ? message : "The server is loading its model. This picture is next.");
+    else setServerState("waiting", "Loading");
+    noteOnStage(code === "unreachable" ? "Waiting for the server." : "The server is loading its model. This picture is next.");
   });
   noteOnStage(null);
   const { data, limits } = await (await call("v1/models")).json();
   tokenizers = data.filter(({ kind }) => kind === "tokenizer");
-  const chosen = tokenizers.find(({ name }) => name === element("tokenizer").value) ?? tokenizers.find((entry) => entry.default);
-  fillSelect(element("tokenizer"), tokenizers.map(({ name }) => [name, name]), (chosen ?? tokenizers[0])?.name);
+  const named = tokenizers.find(({ name }) => name === element("tokenizer").value);
+  const chosen = named ?? tokenizers.find((entry) => entry.default) ?? tokenizers[0];
+  fillSelect(element("tokenizer"), tokenizers.map(({ name }) => [name, name]), chosen?.name);
   describeTokenizer();
   startGenerator(data, limits, openGenerated);
   setServerState("ready", "Ready");
@@ -77,7 +78,8 @@ function fail(error) {
   if (error.code === "unreachable" || error.status === 503) {
     setServerState("trouble", "No answer");
     readiness = null;
-    serverReady().catch(fail);
+    // A server that was away gets the picture again; one whose worker broke does not, it might break on it.
+    serverReady().then(error.code === "unreachable" ? lookAgain : clearError, fail);
   } else if (error.status === 401) {
     setServerState("trouble", "Key needed");
     readiness = null;
@@ -131,7 +133,8 @@ function connectDropping() {
 }
 
 /** Asks for a key in a dialog; null when the reader would rather not. */
-function askForKey(sentence) {
+function askForKey({ code, message }) {
+  const sentence = code === "no_key" ? "Whoever runs it has one. It stays in this tab and goes to this server only." : message;
   const dialog = element("key-dialog");
   element("key-text").textContent = asSentence(sentence);
   element("key").value = "";
@@ -139,7 +142,8 @@ function askForKey(sentence) {
   dialog.showModal();
   announce(sentence);
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "given" ? element("key").value.trim() : null), { once: true });
+    const answer = () => resolve(dialog.returnValue === "given" ? element("key").value.trim() : null);
+    dialog.addEventListener("close", answer, { once: true });
   });
 }
 

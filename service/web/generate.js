@@ -118,10 +118,12 @@ async function generate() {
   setRunning(true);
   const started = performance.now();
   try {
-    const used = await working(() => (element("label").value === EACH ? oneOfEach(seed, signal) : several(seed, signal)));
+    const way = element("label").value === EACH ? oneOfEach : several;
+    const used = await working(() => way(seed, signal));
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
     lastSeed = used;
-    const words = `Seed ${used}, ${element("steps").value} steps, guidance ${element("guidance-value").textContent}, ${seconds} s`;
+    const settings = `${element("steps").value} steps, guidance ${element("guidance-value").textContent}`;
+    const words = `Seed ${used}, ${settings}, ${seconds} s`;
     element("generate-note").textContent = words;
     element("keep-seed").hidden = element("seed").value === String(used);
     clearError();

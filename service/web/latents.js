@@ -66,7 +66,9 @@ export function principalScores({ values, channels, positions }, count) {
     const from = channel * positions;
     let mean = 0;
     for (let position = 0; position < positions; position += 1) mean += values[from + position] / positions;
-    for (let position = 0; position < positions; position += 1) centred[from + position] = values[from + position] - mean;
+    for (let position = 0; position < positions; position += 1) {
+      centred[from + position] = values[from + position] - mean;
+    }
   }
   const covariance = covarianceOf(centred, channels, positions);
   const components = [];
@@ -158,7 +160,9 @@ function diverging(value) {
   return value < 0 ? oklab(light, 0.1 * amount, 0.075 * amount) : oklab(light, -0.085 * amount, -0.012 * amount);
 }
 
-/** A CSS colour of OKLab coordinates. Source: Björn Ottosson, "A perceptual color space for image processing", 2020. */
+/** A CSS colour of OKLab coordinates.
+ *
+ * Source: Björn Ottosson, "A perceptual color space for image processing", 2020. */
 function oklab(lightness, a, b) {
   const l = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3;
   const m = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3;

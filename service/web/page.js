@@ -46,9 +46,9 @@ export function showError(sentence) {
   element("error").hidden = false;
 }
 
-/** The server's words as a sentence of this page: a capital first, a full stop last. */
+/** The server's words as a sentence of this page: a capital first, a full stop last, no marks of code. */
 export function asSentence(words) {
-  const text = words.trim();
+  const text = words.trim().replaceAll("`", "");
   return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 }
 
@@ -74,7 +74,8 @@ export function setDownload(link, blob, name, shownSize) {
 
 /** Fills a select with `[value, text]` pairs. */
 export function fillSelect(select, options, chosen) {
-  select.replaceChildren(...options.map(([value, text]) => new Option(text, value, false, String(value) === String(chosen))));
+  const option = ([value, text]) => new Option(text, value, false, String(value) === String(chosen));
+  select.replaceChildren(...options.map(option));
   select.disabled = options.length === 0;
 }
 

@@ -6,7 +6,8 @@ const SENT_AS_IS = new Set(["", "image/png", "image/jpeg", "image/webp", "image/
 /** A picture that was opened: what is sent, and the same pixels to look at.
  *
  * `longest` scales a larger picture down before it is sent; 0 sends every picture as it is. Pixels are taken as
- * stored, without colour management, and transparency is laid over white, as the server does. `canvas` is null where the browser cannot open the file: the server may. */
+ * stored, without colour management, and transparency is laid over white, as the server does. `canvas` is null where
+ * the browser cannot open the file: the server may. */
 export async function openPicture(blob, name, longest) {
   let bitmap;
   try {
@@ -52,7 +53,8 @@ export function paintThumb(thumb, source) {
   context.clearRect(0, 0, thumb.width, thumb.height);
   const side = Math.min(source.width, source.height);
   context.imageSmoothingQuality = "high";
-  context.drawImage(source, (source.width - side) / 2, (source.height - side) / 2, side, side, 0, 0, thumb.width, thumb.height);
+  const [left, top] = [(source.width - side) / 2, (source.height - side) / 2];
+  context.drawImage(source, left, top, side, side, 0, 0, thumb.width, thumb.height);
 }
 
 /** The PNG bytes of a canvas. */

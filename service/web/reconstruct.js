@@ -17,7 +17,7 @@ let running = new AbortController();
 
 /** Encodes and reconstructs `blob` with the tokenizer `model` once `serverReady` resolves; a newer call replaces it.
  *
- * A safetensors file is decoded instead. `scalable` pictures are made smaller first, as the page's "Longest side" says. */
+ * A safetensors file is decoded instead. `scalable` pictures are made smaller first, as "Longest side" says. */
 export async function lookAt({ blob, name, scalable = true }, { model, serverReady }) {
   running.abort();
   running = new AbortController();
@@ -108,9 +108,14 @@ function showFidelity(headers) {
   element("psnr-note").textContent = identical
     ? "Not one value differs from the original."
     : core
-      ? `Higher is closer to the original. ${Math.max(1, Math.round(Number(core[1])))} ms in the network.`
+      ? `Higher is closer to the original. ${formatTime(Number(core[1]))} in the network.`
       : "Higher is closer to the original.";
   return identical ? "no loss, infinite" : text;
+}
+
+function formatTime(milliseconds) {
+  if (milliseconds >= 1000) return `${(milliseconds / 1000).toPrecision(2)} s`;
+  return `${Math.max(1, Math.round(milliseconds))} ms`;
 }
 
 /** Fills in both ratios and the shape; gives the ratio of values. */

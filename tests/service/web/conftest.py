@@ -34,7 +34,8 @@ class Stub:
 
     ready: bool = True
     key: str | None = None
-    full: int = 0
+    full: bool = False
+    away: bool = False
     generators: bool = True
     generate_error: tuple[int, str] | None = None
     requests: list[tuple[str, bytes]] = field(default_factory=list)
@@ -91,6 +92,9 @@ class StubHandler(BaseHTTPRequestHandler):
         """Nothing: the test's output is the test's."""
 
     def _answer(self, body: bytes) -> None:
+        if self.stub.away:
+            self.close_connection = True  # without an answer
+            return
         self.stub.requests.append((self.path, body))
         try:
             self._route(self.path.split("?")[0], body)
@@ -110,8 +114,7 @@ class StubHandler(BaseHTTPRequestHandler):
             return self._page(path)
         if self.stub.key and self.headers.get("authorization") != f"Bearer {self.stub.key}":
             raise RefusedError(401, "no_key", "This server needs a key: Authorization: Bearer KEY.")
-        if self.stub.full > 0 and path != "/v1/models":
-            self.stub.full -= 1
+        if self.stub.full and path != "/v1/models":
             raise RefusedError(429, "queue_full", "The server is full; try again in a second.")
         answers = {
             "/v1/models": self._models,

@@ -80,7 +80,7 @@ class Visitor:
     def wait(self, what: Callable[[], object], why: str) -> None:
         from selenium.webdriver.support.ui import WebDriverWait
 
-        WebDriverWait(self.browser, 20, poll_frequency=0.05).until(lambda _: what(), why)
+        WebDriverWait(self.browser, 60, poll_frequency=0.05).until(lambda _: what(), why)
 
     def settle(self) -> None:
         """Until the page shows the result of what was last asked for."""
@@ -322,7 +322,7 @@ def test_a_refused_generation_says_why(visitor: Visitor, stub: Any) -> None:
 def test_the_page_waits_for_a_server_that_is_loading(visitor: Visitor, stub: Any) -> None:
     stub.ready = False
     visitor.browser.get(stub.url)
-    visitor.wait(lambda: visitor.text("status-text") == "Loading the model", "it does not say so")
+    visitor.wait(lambda: visitor.text("status-text") == "Loading", "it does not say so")
     assert "loading its model" in visitor.text("stage-note")
     assert stub.bodies("/v1/encode") == []
     stub.ready = True
@@ -332,9 +332,11 @@ def test_the_page_waits_for_a_server_that_is_loading(visitor: Visitor, stub: Any
 
 
 def test_a_full_server_is_asked_again(visitor: Visitor, stub: Any) -> None:
-    stub.full = 1
+    stub.full = True
     visitor.browser.get(stub.url)
     visitor.wait(lambda: visitor.text("status-text").startswith("Busy"), "it does not say so")
+    assert visitor.text("psnr") == "–"
+    stub.full = False
     visitor.settle()
     assert visitor.text("psnr") != "–"
     assert visitor.hidden("error")
@@ -359,6 +361,19 @@ def test_without_a_generator_its_panel_is_not_there(visitor: Visitor, stub: Any)
     assert visitor.hidden("generate")
 
 
+def test_a_server_that_was_away_gets_the_picture_when_it_is_back(visitor: Visitor, stub: Any) -> None:
+    visitor.browser.get(stub.url)
+    visitor.settle()
+    stub.away = True
+    visitor.give("drop", as_png(picture(48, 32)), "late.png")
+    visitor.wait(lambda: visitor.text("status-text") == "No answer", "it does not say so")
+    assert visitor.text("error-text") == "The server does not answer. Check that it is still running."
+    stub.away = False
+    visitor.settle()
+    assert visitor.hidden("error")
+    assert visitor.text("latent-shape") == "3 × 3 × 2"
+
+
 def test_nothing_moves_and_nothing_overflows(visitor: Visitor, stub: Any) -> None:
     shift = """
         const done = arguments[arguments.length - 1];
@@ -370,7 +385,11 @@ def test_nothing_moves_and_nothing_overflows(visitor: Visitor, stub: Any) -> Non
         for width in (360, 768, 1280):
             metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
             visitor.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+            stub.ready = False
             visitor.browser.get(stub.url)
+            visitor.wait(lambda: visitor.text("status-text") == "Loading", "it does not say so")
+            assert visitor.run("return document.documentElement.scrollWidth - innerWidth") <= 0
+            stub.ready = True
             visitor.settle()
             assert visitor.browser.execute_async_script(shift) < 0.02
             assert visitor.run("return document.documentElement.scrollWidth - innerWidth") <= 0
