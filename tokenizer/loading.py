@@ -33,12 +33,17 @@ def load(source: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.
     return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 
-def _load(source: str | Path) -> Autoencoder:
+def find(source: str | Path) -> Path:
+    """The folder of a source as ``load`` takes it: ours (verified) or diffusers'.
+
+    Raises:
+        ValueError: if there is no such tokenizer, or its files are damaged.
+    """
     text = str(source)
     if text.startswith("hf:"):
         from huggingface_hub import snapshot_download
 
-        return _load_diffusers(Path(snapshot_download(text[3:], allow_patterns=["*.json", "*.safetensors"])))
+        return Path(snapshot_download(text[3:], allow_patterns=["*.json", "*.safetensors"]))
     path = Path(source)
     if not path.exists() and text in bundled():
         path = BUNDLED / text
@@ -47,12 +52,30 @@ def _load(source: str | Path) -> Autoencoder:
         raise ValueError(f"no tokenizer {text!r}: it is neither a folder nor a bundled model ({names})")
     folder = checkpoint.resolve(path)
     config = checkpoint.read_config(folder)
-    if "_class_name" in config:
-        return _load_diffusers(folder)
-    if config.get("kind") != "tokenizer":
-        raise ValueError(f"{folder} holds a {config.get('kind')!r}, not a tokenizer")
-    checkpoint.verify(folder)
+    if "_class_name" not in config:
+        if config.get("kind") != "tokenizer":
+            raise ValueError(f"{folder} holds a {config.get('kind')!r}, not a tokenizer")
+        checkpoint.verify(folder)
+    return folder
+
+
+def _load(source: str | Path) -> Autoencoder:
+    folder = find(source)
+    if "_class_name" in checkpoint.read_config(folder):
+        from tokenizer.adapters.diffusers import load_diffusers
+
+        return load_diffusers(folder)
     return load_folder(folder)
+
+
+def config_of(source: str | Path) -> TokenizerConfig:
+    """What the tokenizer at a source is made of."""
+    config = checkpoint.read_config(find(source))
+    if "_class_name" in config:
+        from tokenizer.adapters.diffusers import diffusers_config
+
+        return diffusers_config(config)[0]
+    return TokenizerConfig.parse(config["model"])
 
 
 def load_folder(folder: Path, *, averaged: bool = True) -> Autoencoder:
@@ -84,9 +107,3 @@ def spec_id_of(folder: Path) -> str:
     """Identity of the latent space of one of our folders, from its manifest and configuration; reads no weights."""
     spec = LatentSpec.parse(checkpoint.read_config(folder)["spec"])
     return spec.spec_id(checkpoint.weights_sha256(folder))
-
-
-def _load_diffusers(folder: Path) -> Autoencoder:
-    from tokenizer.adapters.diffusers import load_diffusers
-
-    return load_diffusers(folder)

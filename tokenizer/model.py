@@ -86,7 +86,12 @@ class Autoencoder(nn.Module):
     """
 
     def __init__(
-        self, encoder: nn.Module, bottleneck: Bottleneck, decoder: nn.Module, spec: LatentSpec, spec_id: str = ""
+        self,
+        encoder: nn.Module,
+        bottleneck: Bottleneck,
+        decoder: nn.Module,
+        spec: LatentSpec,
+        spec_id: str = "",
     ) -> None:
         super().__init__()
         self.encoder = encoder
@@ -127,7 +132,9 @@ class Autoencoder(nn.Module):
         noise = None
         if sample:
             shape = (x.shape[0], *self.spec.shape(size)[self.spec.z.name])
-            noise = torch.randn(shape, generator=generator, device=generator.device if generator else x.device)
+            noise = torch.randn(
+                shape, generator=generator, device=generator.device if generator else x.device
+            )
         out = self.bottleneck(h, sample=sample, noise=noise)
         name = self.spec.z.name
         indices = {} if out.indices is None else {name: out.indices}
@@ -180,7 +187,9 @@ def check_latent(latent: Latent, spec: LatentSpec, spec_id: str) -> None:
             raise ValueError(f"the latent lacks part {name!r}; it has {', '.join(latent.parts) or 'none'}")
         got = tuple(latent.parts[name].shape[1:])
         if got != shape:
-            raise ValueError(f"part {name!r} is {got}, but pixels of {latent.size} need {shape} (without batch)")
+            raise ValueError(
+                f"part {name!r} is {got}, but pixels of {latent.size} need {shape} (without batch)"
+            )
 
 
 def pad_to(x: Tensor, size: Size) -> Tensor:
@@ -195,4 +204,6 @@ def pad_to(x: Tensor, size: Size) -> Tensor:
 
 def crop_to(x: Tensor, size: Size) -> Tensor:
     """x (B, C, *S) -> its first ``size`` frames, rows and columns."""
-    return x[(..., *(slice(0, side) for side in size))]
+    for dim, side in enumerate(size, start=x.ndim - len(size)):
+        x = x.narrow(dim, 0, side)
+    return x

@@ -104,5 +104,15 @@ def run(config: StatsConfig) -> LatentSpec:
     return spec
 
 
+def main() -> None:
+    """The command line."""
+    config = from_cli(StatsConfig, "tokenizer.stats")
+    try:
+        run(config)
+    except ValueError as error:
+        sys.stderr.write(f"tokenizer.stats: {error}\n")
+        raise SystemExit(2) from None
+
+
 if __name__ == "__main__":
-    run(from_cli(StatsConfig, "tokenizer.stats", Path(__file__).parent / "configs"))
+    main()

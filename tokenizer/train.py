@@ -4,7 +4,6 @@
 The same command again goes on where the run stopped, bit for bit on the CPU at a fixed number of threads.
 """
 
-import copy
 import fnmatch
 import json
 import logging
@@ -18,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from tokenizer.config import TokenizerConfig
 from tokenizer.core import checkpoint, optim, seeding
 from tokenizer.core.config import from_cli
 from tokenizer.core.descent import Descent
@@ -26,7 +26,7 @@ from tokenizer.core.run import autocast, build_accelerator, crossed, refuse_chan
 from tokenizer.core.tracking import Averages, Tracker, grid
 from tokenizer.data.images import ImageFolder, Positions, Sample, TrainingOrder, loader
 from tokenizer.data.transforms import to_pixels, to_uint8
-from tokenizer.loading import load, load_folder
+from tokenizer.loading import config_of, load, load_folder
 from tokenizer.losses.adversarial import Adversary
 from tokenizer.losses.objective import Objective
 from tokenizer.model import Autoencoder
@@ -36,7 +36,16 @@ from tokenizer.training import Phase, TrainConfig
 logger = logging.getLogger(__name__)
 
 # What a resumed run may change: it shows and saves, and does not move a weight.
-FREE = ("out", "log_every", "show_every", "save_every", "keep", "data.num_workers", "data.path", "data.validation")
+FREE = (
+    "out",
+    "log_every",
+    "show_every",
+    "save_every",
+    "keep",
+    "data.num_workers",
+    "data.path",
+    "data.validation",
+)
 
 
 @dataclass
@@ -44,10 +53,12 @@ class Run:
     """The objects of a run that live through all phases.
 
     Attributes:
+        parts: what the model is made of.
         images: images seen since the start; the only clock.
     """
 
     config: TrainConfig
+    parts: TokenizerConfig
     accelerator: Accelerator
     model: Autoencoder
     ema: EMA
@@ -81,33 +92,49 @@ def train(config: TrainConfig) -> Path:
     if latest is not None:
         refuse_changes(checkpoint.read_config(latest)["preset"], config.model_dump(mode="json"), FREE)
     torch.manual_seed(seeding.key(config.seed, "init"))
-    model = start_model(config, latest).to(accelerator.device)
+    parts = model_config(config)
+    model = start_model(config, parts, latest).to(accelerator.device)
     ema = EMA(model, config.ema_half_life)
     with Tracker(config.out, main=accelerator.is_main_process) as tracker:
-        run = Run(config, accelerator, model, ema, folder, tracker)
+        run = Run(config, parts, accelerator, model, ema, folder, tracker)
         if latest is not None:
             ema.load_state_dict(checkpoint.load_tensors(latest / "ema.safetensors"))
             run.images = json.loads((latest / "trainer/state.json").read_text())["images"]
         begin = 0
         for index, phase in enumerate(config.phases):
-            if run.images < begin + phase.images:
+            if run.images < begin + phase.span:
                 resuming = latest if run.images > begin else None
                 latest = run_phase(run, index, begin, resuming)
-            begin += phase.images
+            begin += phase.span
         if latest is None or not model.spec.has_statistics:
             latest = finish(run)
     accelerator.end_training()
     return latest
 
 
-def start_model(config: TrainConfig, latest: Path | None) -> Autoencoder:
+def model_config(config: TrainConfig) -> TokenizerConfig:
+    """What the run's model is made of, checked against the phases.
+
+    Raises:
+        ValueError: if a phase's resolution does not fit the model.
+    """
+    parts = config.model if config.model is not None else config_of(config.init or "")
+    for phase in config.phases:
+        if phase.resolution % parts.backbone.spatial_factor:
+            raise ValueError(
+                f"phase {phase.name!r}: resolution {phase.resolution} is no multiple of the model's factor "
+                f"{parts.backbone.spatial_factor}"
+            )
+    return parts
+
+
+def start_model(config: TrainConfig, parts: TokenizerConfig, latest: Path | None) -> Autoencoder:
     """The weights a run begins or goes on with."""
     if latest is not None:
         return load_folder(latest, averaged=False)
     if config.init is not None:
         return load(config.init).requires_grad_(True).train()
-    assert config.model is not None  # the configuration demands one of the two
-    return config.model.build()
+    return parts.build()
 
 
 def run_phase(run: Run, index: int, begin: int, resuming: Path | None) -> Path | None:
@@ -122,16 +149,16 @@ def run_phase(run: Run, index: int, begin: int, resuming: Path | None) -> Path |
     order = TrainingOrder(folder, config.seed, config.data.max_scale, config.data.flip)
     positions = Positions(
         run.images,
-        begin + phase.images,
+        begin + phase.span,
         phase.batch,
         accumulate=phase.accumulate,
         process=run.accelerator.process_index,
         num_processes=run.accelerator.num_processes,
     )
     batches = iter(loader(order, positions, config.data.num_workers))
-    run.tracker.begin(f"{index + 1}/{len(config.phases)} {phase.name}", run.images - begin, phase.images)
+    run.tracker.begin(f"{index + 1}/{len(config.phases)} {phase.name}", run.images - begin, phase.span)
     saved: Path | None = None
-    while run.images < begin + phase.images:
+    while run.images < begin + phase.span:
         began = time.perf_counter()
         before = run.images
         micro = [next(batches) for _ in range(phase.accumulate)]
@@ -139,7 +166,7 @@ def run_phase(run: Run, index: int, begin: int, resuming: Path | None) -> Path |
         run.images += phase.batch
         run.averages.add({"speed/images_per_second": phase.batch / (time.perf_counter() - began)})
         run.tracker.advance(phase.batch)
-        done = run.images >= begin + phase.images
+        done = run.images >= begin + phase.span
         if done or crossed(before, run.images, config.log_every):
             values = run.averages.read()
             run.tracker.scalars(run.images, values, show=("loss/total", "train/psnr"))
@@ -165,11 +192,11 @@ def build_phase(run: Run, phase: Phase) -> PhaseParts:
         run.model = nn.SyncBatchNorm.convert_sync_batchnorm(run.model)
     wrapped = accelerator.prepare(run.model)
     objective = Objective.build(phase.losses).to(accelerator.device)
-    descent = Descent(accelerator, wrapped, optimizer, optim_config, phase.images, phase.batch)
+    descent = Descent(accelerator, wrapped, optimizer, optim_config, phase.span, phase.batch)
     adversary = None
     if phase.adversary is not None:
         torch.manual_seed(seeding.key(config.seed, "adversary"))
-        adversary = Adversary(phase.adversary, accelerator, last_weight(run.model), phase.images, phase.batch)
+        adversary = Adversary(phase.adversary, accelerator, last_weight(run.model), phase.span, phase.batch)
     return PhaseParts(phase, wrapped, objective, optimizer, descent, adversary)
 
 
@@ -248,10 +275,9 @@ def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
 
 def averaged(run: Run) -> Autoencoder:
     """A copy of the model with the averaged weights, in eval mode."""
-    with torch.no_grad():
-        model = run.config.model.build() if run.config.model is not None else copy.deepcopy(run.model)
-        model = model.to(run.accelerator.device)
-        model.load_state_dict(run.ema.state_dict())
+    with torch.device(run.accelerator.device):
+        model = run.parts.build()
+    model.load_state_dict(run.ema.state_dict())
     model.spec = run.model.spec
     return model.eval().requires_grad_(False)
 
@@ -287,15 +313,10 @@ def save(run: Run, parts: PhaseParts | None) -> Path:
 
 def checkpoint_config(run: Run) -> dict[str, Any]:  # JSON
     """What ``config.json`` of a checkpoint says."""
-    model = run.config.model
-    if model is None:
-        from tokenizer.adapters.describe import describe
-
-        model = describe(run.model)
     return {
         "format": 1,
         "kind": "tokenizer",
-        "model": model.model_dump(mode="json"),
+        "model": run.parts.model_dump(mode="json"),
         "spec": run.model.spec.model_dump(mode="json"),
         "licence": None,
         "figures": None,
@@ -326,7 +347,9 @@ def choose_trained(model: nn.Module, patterns: tuple[str, ...]) -> None:
     names = [name for name, _ in model.named_parameters()]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise ValueError(f"train pattern {pattern!r} matches no parameter; they look like {names[0]}, {names[-1]}")
+            raise ValueError(
+                f"train pattern {pattern!r} matches no parameter; they look like {names[0]}, {names[-1]}"
+            )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
     model.train()

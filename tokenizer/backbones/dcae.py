@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from einops import rearrange
+from einops import rearrange, reduce
 from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tokenizer.core.config import Config
 from tokenizer.layers.norms import RMSNorm2d
+from tokenizer.layers.precision import full_precision
 
 Block = Literal["res", "efficientvit"]
 Norm = Literal["rms", "batch"]
@@ -62,16 +63,14 @@ class LinearAttention(nn.Module):
         """x (B, C, H, W) -> the same shape, residual included."""
         height, width = x.shape[-2:]
         qkv = rearrange(self.qkv(x), "b (g d) h w -> b g d (h w)", d=3 * self.head_dim)
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             q, k, v = qkv.float().chunk(3, dim=2)  # (B, G, D, N) each
             q, k = F.relu(q), F.relu(k)
-            if height * width > self.head_dim:
-                out = self._linear(q, k, v)
-            else:
-                out = self._quadratic(q, k, v)
+            attend = self._linear if height * width > self.head_dim else self._quadratic
+            out: Tensor = attend(q, k, v)
         h = rearrange(out.to(qkv.dtype), "b g d (h w) -> b (g d) h w", h=height)
-        h = self.norm(self.proj(h))
-        return x + h
+        out = self.norm(self.proj(h))
+        return out + x
 
     def _linear(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         v = F.pad(v, (0, 0, 0, 1), value=1.0)  # (B, G, D + 1, N): the row of ones becomes the denominator
@@ -100,8 +99,8 @@ class GatedConvFeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) -> the same shape."""
         h, gate = self.depthwise(F.silu(self.inverted(x))).chunk(2, dim=1)
-        h = self.norm(self.point(h * F.silu(gate)))
-        return x + h
+        out: Tensor = self.norm(self.point(h * F.silu(gate)))
+        return out + x
 
 
 class EfficientViTBlock(nn.Module):
@@ -154,7 +153,7 @@ class Upsample(nn.Module):
 
 def mean_groups(x: Tensor, channels: int) -> Tensor:
     """Average contiguous groups of channels: x (B, C, H, W) -> (B, channels, H, W)."""
-    return x.unflatten(1, (channels, -1)).mean(dim=2)
+    return reduce(x, "b (c g) h w -> b c h w", "mean", c=channels)
 
 
 class Encoder(nn.Module):
@@ -289,13 +288,19 @@ class DCAEConfig(Config):
         first = 1 if self.encoder_depths[0] == 0 else 0
         for wide, narrow in zip(self.widths[first + 1 :], self.widths[first:], strict=False):
             if 4 * narrow % wide:
-                raise ValueError(f"the shortcut from width {narrow} to {wide} needs 4 * {narrow} % {wide} == 0")
+                raise ValueError(
+                    f"the shortcut from width {narrow} to {wide} needs 4 * {narrow} % {wide} == 0"
+                )
         shortcut = self.encoder_out_shortcut or self.decoder_in_shortcut
         if shortcut and self.widths[-1] % self.latent_channels:
-            raise ValueError(f"latent_channels must divide the last width {self.widths[-1]} for the shortcuts")
+            raise ValueError(
+                f"latent_channels must divide the last width {self.widths[-1]} for the shortcuts"
+            )
         for block, width in zip(self.blocks, self.widths, strict=True):
             if block == "efficientvit" and width < self.head_dim:
-                raise ValueError(f"an efficientvit stage of width {width} has no head of {self.head_dim} channels")
+                raise ValueError(
+                    f"an efficientvit stage of width {width} has no head of {self.head_dim} channels"
+                )
         return self
 
     @property
@@ -310,7 +315,9 @@ class DCAEConfig(Config):
             ValueError: if the out shortcut cannot average to that number of channels.
         """
         if self.encoder_out_shortcut and self.widths[-1] % out_channels:
-            raise ValueError(f"the bottleneck's {out_channels} channels must divide the last width {self.widths[-1]}")
+            raise ValueError(
+                f"the bottleneck's {out_channels} channels must divide the last width {self.widths[-1]}"
+            )
         return Encoder(
             out_channels=out_channels,
             widths=self.widths,

@@ -30,9 +30,7 @@ class BottleneckOutput:
 class Bottleneck(Protocol):
     """From the encoder's features h to the latent z; "none" is a class too (``Identity``)."""
 
-    def __call__(
-        self, h: Tensor, *, sample: bool = False, noise: Tensor | None = None
-    ) -> BottleneckOutput:
+    def __call__(self, h: Tensor, *, sample: bool = False, noise: Tensor | None = None) -> BottleneckOutput:
         """h (B, C_h, *S) -> z (B, C, *S).
 
         ``sample`` draws from the posterior where there is one, with ``noise`` (standard normal, shape of z).

@@ -69,7 +69,8 @@ def save_folder(
         file.write_text(text)
     files = sorted(file for file in temporary.rglob("*") if file.is_file())
     manifest = {
-        str(file.relative_to(temporary)): {"size": file.stat().st_size, "sha256": sha256_of(file)} for file in files
+        str(file.relative_to(temporary)): {"size": file.stat().st_size, "sha256": sha256_of(file)}
+        for file in files
     }
     (temporary / MANIFEST).write_text(json.dumps({"files": manifest}, indent=1, sort_keys=True) + "\n")
     for file in (*files, temporary / MANIFEST):
@@ -123,7 +124,10 @@ def read_manifest(path: Path) -> dict[str, FileEntry]:
     """
     try:
         data = json.loads((path / MANIFEST).read_text())
-        return {str(name): FileEntry(int(item["size"]), str(item["sha256"])) for name, item in data["files"].items()}
+        return {
+            str(name): FileEntry(int(item["size"]), str(item["sha256"]))
+            for name, item in data["files"].items()
+        }
     except FileNotFoundError:
         raise CheckpointError(f"{path} is not a checkpoint: it has no {MANIFEST}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -176,7 +180,9 @@ def resolve(path: Path) -> Path:
         latest = RunFolder(path).latest()
         if latest is not None:
             return latest
-    raise CheckpointError(f"{path} is neither a model folder ({CONFIG}) nor a run with a checkpoint ({LATEST})")
+    raise CheckpointError(
+        f"{path} is neither a model folder ({CONFIG}) nor a run with a checkpoint ({LATEST})"
+    )
 
 
 def load_tensors(file: Path) -> dict[str, Tensor]:

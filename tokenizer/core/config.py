@@ -13,7 +13,6 @@ from typing import Any, Self, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-
 C = TypeVar("C", bound="Config")
 
 
@@ -78,13 +77,13 @@ def _keys_beside(loc: tuple[int | str, ...], schema: type[Config]) -> list[str]:
     return sorted({name for kind in candidates for name in kind.model_fields})
 
 
-def from_cli(schema: type[C], job: str, presets: Path, argv: Sequence[str] | None = None) -> C:
+def from_cli(schema: type[C], job: str, presets: Path | None = None, argv: Sequence[str] | None = None) -> C:
     """Build ``schema`` from the command line; explains itself and exits on ``--help`` or a mistake.
 
     Args:
         schema: the configuration of the job.
         job: how the user starts it, for example ``tokenizer.train``.
-        presets: folder of the named presets.
+        presets: folder of the named presets, for jobs that have some.
         argv: arguments without the program's name; by default those of this process.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -105,20 +104,21 @@ def from_cli(schema: type[C], job: str, presets: Path, argv: Sequence[str] | Non
     return config
 
 
-def find_preset(name: str, presets: Path) -> Path:
+def find_preset(name: str, presets: Path | None) -> Path:
     """The file of a preset given by name or by path.
 
     Raises:
         ValueError: listing the presets there are.
     """
-    for candidate in (presets / f"{name}.yaml", Path(name)):
+    named = [presets / f"{name}.yaml"] if presets is not None else []
+    for candidate in (*named, Path(name)):
         if candidate.is_file():
             return candidate
-    known = ", ".join(sorted(path.stem for path in presets.glob("*.yaml"))) or "none"
+    known = ", ".join(_names(presets)) or "none"
     raise ValueError(f"no preset {name!r}: give a path to a YAML file or one of: {known}")
 
 
-def describe(schema: type[Config], job: str, presets: Path) -> str:
+def describe(schema: type[Config], job: str, presets: Path | None) -> str:
     """The help text of a job: its presets and every field with type and default."""
     lines = [
         f"python -m {job} [PRESET] [dotted.key=value ...] [--print]",
@@ -126,11 +126,15 @@ def describe(schema: type[Config], job: str, presets: Path) -> str:
         (schema.__doc__ or "").strip(),
         "",
     ]
-    names = sorted(path.stem for path in presets.glob("*.yaml"))
+    names = _names(presets)
     if names:
         lines += ["presets: " + ", ".join(names), ""]
     lines += _fields(schema, "")
     return "\n".join(lines) + "\n"
+
+
+def _names(presets: Path | None) -> list[str]:
+    return [] if presets is None else sorted(path.stem for path in presets.glob("*.yaml"))
 
 
 def _fields(schema: type[Config], prefix: str) -> list[str]:

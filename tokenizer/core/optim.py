@@ -17,7 +17,9 @@ class OptimConfig(Config):
 
     kind: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(default=1e-4, gt=0, description="for a batch of lr_batch images")
-    lr_batch: int | None = Field(default=None, ge=1, description="the lr grows in proportion to batch / lr_batch")
+    lr_batch: int | None = Field(
+        default=None, ge=1, description="the lr grows in proportion to batch / lr_batch"
+    )
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(default=0.0, ge=0, description="on matrices and kernels only")
     warmup_images: int = Field(default=0, ge=0)
@@ -37,7 +39,7 @@ class OptimConfig(Config):
         groups = [group for group in groups if group["params"]]
         if self.kind == "sgd":
             return torch.optim.SGD(groups, lr=self.lr)
-        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas)
+        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=True)
 
     def lr_at(self, images: int, total: int, batch: int) -> float:
         """Learning rate after ``images`` of ``total``, for steps of ``batch`` images."""

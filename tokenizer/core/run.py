@@ -44,7 +44,9 @@ def refuse_changes(saved: Mapping[str, Any], now: Mapping[str, Any], free: Seque
     """
     before, after = _flatten(saved), _flatten(now)
     for path in sorted(before.keys() | after.keys()):
-        if before.get(path) != after.get(path) and not any(path == item or path.startswith(item + ".") for item in free):
+        if before.get(path) != after.get(path) and not any(
+            path == item or path.startswith(item + ".") for item in free
+        ):
             raise ValueError(
                 f"this folder holds a run with {path}={before.get(path)!r}, not {after.get(path)!r}: "
                 "go on with its settings, or give another out=FOLDER"

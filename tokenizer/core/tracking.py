@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Never, Self
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class Tracker:
     def __init__(self, path: Path, *, main: bool) -> None:
         self.path = path
         self.main = main
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Never] | None = None
         self._writer = None
         if main:
             from torch.utils.tensorboard import SummaryWriter
@@ -68,7 +68,13 @@ class Tracker:
         if self._bar is not None:
             self._bar.close()
         self._bar = tqdm(
-            initial=done, total=total, desc=name, unit="img", disable=not self.main, mininterval=1.0, smoothing=0.05
+            initial=done,
+            total=total,
+            desc=name,
+            unit="img",
+            disable=not self.main,
+            mininterval=1.0,
+            smoothing=0.05,
         )
 
     def advance(self, images: int) -> None:
@@ -82,7 +88,9 @@ class Tracker:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, images)
         if self._bar is not None:
-            self._bar.set_postfix({name: f"{values[name]:.4g}" for name in show if name in values}, refresh=False)
+            self._bar.set_postfix(
+                {name: f"{values[name]:.4g}" for name in show if name in values}, refresh=False
+            )
 
     def picture(self, images: int, name: str, data: Tensor) -> Path | None:
         """Write (H, W, 3) uint8 as ``pictures/<name>_<images>.png`` and to TensorBoard; returns the file."""

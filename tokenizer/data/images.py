@@ -61,7 +61,13 @@ def read_image(file: Path) -> Image.Image:
                     raise ValueError(f"{image.width}x{image.height} pixels are too many")
                 image.load()
                 return flatten(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
 
 
@@ -87,7 +93,10 @@ class ImageFolder(Dataset[Sample]):
     def __init__(self, path: Path, resolution: int) -> None:
         self.files = list_images(path)
         self.resolution = resolution
-        folders = [file.relative_to(path).parts[0] if len(file.relative_to(path).parts) > 1 else "" for file in self.files]
+        folders = [
+            file.relative_to(path).parts[0] if len(file.relative_to(path).parts) > 1 else ""
+            for file in self.files
+        ]
         self.class_names = sorted(set(folders))
         self.labels = [self.class_names.index(folder) for folder in folders]
 
@@ -161,7 +170,14 @@ class Positions:
     """
 
     def __init__(
-        self, start: int, stop: int, batch: int, *, accumulate: int = 1, process: int = 0, num_processes: int = 1
+        self,
+        start: int,
+        stop: int,
+        batch: int,
+        *,
+        accumulate: int = 1,
+        process: int = 0,
+        num_processes: int = 1,
     ) -> None:
         if batch % (accumulate * num_processes):
             raise ValueError(
@@ -185,7 +201,7 @@ def loader(data: Dataset[Sample], positions: Positions, num_workers: int) -> Dat
     """Batches in the order of ``positions``, decoded in ``num_workers`` processes (0: in this one)."""
     return DataLoader(
         data,
-        batch_sampler=positions,  # type: ignore[arg-type]  # any iterable of lists of indices is accepted
+        batch_sampler=positions,
         num_workers=num_workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=False,
@@ -195,5 +211,8 @@ def loader(data: Dataset[Sample], positions: Positions, num_workers: int) -> Dat
 
 def _sample(data: Tensor, label: int, index: int, key: int) -> Sample:
     return Sample(
-        data=data, label=torch.tensor(label), index=torch.tensor(index), key=torch.tensor(key, dtype=torch.int64)
+        data=data,
+        label=torch.tensor(label),
+        index=torch.tensor(index),
+        key=torch.tensor(key, dtype=torch.int64),
     )

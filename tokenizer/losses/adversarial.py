@@ -26,7 +26,9 @@ class AdversaryConfig(Config):
     """A patch discriminator with the hinge loss (arXiv 1611.07004, 1705.02894)."""
 
     weight: float = Field(default=0.5, ge=0)
-    adaptive: bool = Field(default=True, description="scale by the ratio of gradients at the last layer (VQGAN)")
+    adaptive: bool = Field(
+        default=True, description="scale by the ratio of gradients at the last layer (VQGAN)"
+    )
     start_images: int = Field(default=0, ge=0, description="images of the phase before it begins")
     width: int = Field(default=64, ge=8)
     num_layers: int = Field(default=3, ge=1, le=6)
@@ -58,7 +60,12 @@ class Adversary:
     """
 
     def __init__(
-        self, config: AdversaryConfig, accelerator: Accelerator, last_layer: nn.Parameter, total: int, batch: int
+        self,
+        config: AdversaryConfig,
+        accelerator: Accelerator,
+        last_layer: nn.Parameter,
+        total: int,
+        batch: int,
     ) -> None:
         self.config = config
         self.accelerator = accelerator
@@ -114,7 +121,10 @@ class Adversary:
         """Tensors by file and texts by file, everything that an exact resume needs."""
         tensors, text = optim.pack(self.optimizer)
         return (
-            {"trainer/discriminator": self.discriminator.state_dict(), "trainer/discriminator_optimizer": tensors},
+            {
+                "trainer/discriminator": self.discriminator.state_dict(),
+                "trainer/discriminator_optimizer": tensors,
+            },
             {"trainer/discriminator_optimizer.json": text},
         )
 

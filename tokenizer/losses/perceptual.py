@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from tokenizer.layers.precision import full_precision
 from tokenizer.losses.base import WeightedConfig
 from tokenizer.model import StepOutput
 
@@ -39,9 +40,13 @@ def build_lpips(net: Literal["alex", "vgg"], backbone: Path | None, linear: Path
     if linear is None:
         linear = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth"
     if backbone is None or not backbone.is_file() or not linear.is_file():
-        missing = "no trunk is given" if backbone is None else f"{linear if backbone.is_file() else backbone} is missing"
+        missing = (
+            "no trunk is given"
+            if backbone is None
+            else f"{linear if backbone.is_file() else backbone} is missing"
+        )
         raise ValueError(WHERE.format(trunk=_TRUNKS[net], net=net) + f"; {missing}")
-    model = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
+    model: nn.Module = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
     trunk = {name.removeprefix("features."): value for name, value in load_state(backbone).items()}
     wanted = model.net.state_dict()  # names are slice1.0.weight: the number after the slice is torchvision's
     model.net.load_state_dict({name: trunk[name.split(".", 1)[1]] for name in wanted})
@@ -58,7 +63,7 @@ class LPIPSLoss(nn.Module):
 
     def forward(self, step: StepOutput, x: Tensor) -> Tensor:
         """Scalar >= 0."""
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             distance: Tensor = self.network(step.x_hat.float(), x.float())
         return distance.mean()
 

@@ -14,7 +14,7 @@ from tokenizer.model import StepOutput
 class WaveletLoss(nn.Module):
     """Mean absolute error of the detail bands of ``levels`` Haar decompositions, each level counted equally.
 
-    Source: the wavelet terms of WF-VAE, Li et al. 2024, arXiv 2411.17459, and SWT-loss autoencoders, reduced to Haar.
+    A detail coefficient is a difference of neighbouring pixels, so this term weighs edges and texture.
     """
 
     def __init__(self, levels: int) -> None:

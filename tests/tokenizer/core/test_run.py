@@ -1,0 +1,30 @@
+"""What a run starts from."""
+
+import pytest
+import torch
+
+from tokenizer.core.run import autocast, crossed, refuse_changes
+
+
+def test_crossed() -> None:
+    assert crossed(0, 10, 10)
+    assert not crossed(10, 19, 10)
+    assert crossed(16, 32, 20)
+    assert not crossed(0, 100, 0)
+
+
+def test_autocast_only_for_bf16() -> None:
+    weight, x = torch.ones(2, 2), torch.ones(2, 2)
+    with autocast(torch.device("cpu"), "bf16"):
+        assert (x @ weight).dtype == torch.bfloat16
+    with autocast(torch.device("cpu"), "fp32"):
+        assert (x @ weight).dtype == torch.float32
+
+
+def test_a_run_goes_on_only_as_it_began() -> None:
+    saved = {"optim": {"lr": 1e-4}, "phases": [{"batch": 4}], "out": "a"}
+    refuse_changes(saved, saved | {"out": "b"}, ["out"])
+    with pytest.raises(ValueError, match=r"phases\.0\.batch=4, not 8"):
+        refuse_changes(saved, saved | {"phases": [{"batch": 8}]}, ["out"])
+    with pytest.raises(ValueError, match=r"out='a', not 'b'"):
+        refuse_changes(saved, saved | {"out": "b"}, [])

@@ -1,0 +1,53 @@
+"""Measured latents have zero mean and unit variance, however they were batched."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tokenizer.config import TokenizerConfig
+from tokenizer.core import checkpoint
+from tokenizer.loading import load, spec_id_of
+from tokenizer.stats import Moments, StatsConfig, StatsData, measure, pictures, run
+
+
+def test_moments_match_the_definition() -> None:
+    z = 3 + 2 * torch.randn(10, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    moments = Moments(2)
+    for part in z.split([3, 1, 6]):
+        moments.add(part)
+    mean, std = moments.mean_std()
+    assert mean == pytest.approx(z.double().mean(dim=(0, 2, 3)).tolist())
+    assert std == pytest.approx(z.double().std(dim=(0, 2, 3), correction=0).tolist())
+
+
+def test_a_constant_channel_is_refused() -> None:
+    moments = Moments(1)
+    moments.add(torch.ones(4, 1, 2, 2))
+    with pytest.raises(ValueError, match="constant"):
+        moments.mean_std()
+
+
+def test_pictures_are_spread_evenly(photographs: Path) -> None:
+    data = StatsData(path=photographs, resolution=16, num_images=4, batch=3, num_workers=0)
+    assert [tuple(x.shape) for x in pictures(data, "cpu")] == [(3, 3, 16, 16), (1, 3, 16, 16)]
+
+
+def test_measured_latents_are_normal(tiny_config: TokenizerConfig, photographs: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = tiny_config.build()
+    settings = {
+        "kind": "tokenizer",
+        "model": tiny_config.model_dump(mode="json"),
+        "spec": model.spec.model_dump(mode="json"),
+    }
+    checkpoint.save_folder(tmp_path / "m", settings, {"model": model.state_dict()})
+    before = spec_id_of(tmp_path / "m")
+    data = StatsData(path=photographs, resolution=32, num_images=48, batch=8, num_workers=0)
+    run(StatsConfig(source=tmp_path / "m", data=data, device="cpu"))
+    loaded = load(tmp_path / "m")
+    assert loaded.spec_id != before
+    z = torch.cat([loaded.encode(x).z for x in pictures(data, "cpu")])
+    assert torch.allclose(z.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-4)
+    assert torch.allclose(z.std(dim=(0, 2, 3), correction=0), torch.ones(4), atol=1e-4)
+    assert measure(loaded, pictures(data, "cpu")).has_statistics

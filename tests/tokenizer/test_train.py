@@ -1,0 +1,249 @@
+"""The loop: exact resume, processes that agree, and the defects that other trainers have.
+
+The names of the tests of defects say what went wrong elsewhere, turned round.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from tokenizer import train as loop
+from tokenizer.core import checkpoint
+from tokenizer.loading import load, load_folder
+from tokenizer.train import choose_trained, train, trained_names
+from tokenizer.training import TrainConfig
+
+ROOT = Path(__file__).parents[2]
+Settings = Callable[..., dict[str, Any]]
+
+ADVERSARY = {"weight": 0.1, "width": 8, "num_layers": 1}
+
+
+def start(settings: dict[str, Any], folder: Path, *launcher: str) -> subprocess.Popen[bytes]:
+    """The command a user types, on one thread."""
+    folder.mkdir(parents=True, exist_ok=True)
+    preset = folder / "preset.yaml"
+    preset.write_text(yaml.safe_dump(settings))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, *launcher, "-m", "tokenizer.train", str(preset)]
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+
+
+def finish(process: subprocess.Popen[bytes], folder: Path) -> None:
+    assert process.wait(timeout=240) == 0, (folder / "log.txt").read_text()
+
+
+def tensors_of(folder: Path) -> dict[str, Tensor]:
+    """Everything in a checkpoint, by file and name."""
+    found = {}
+    for file in sorted(folder.rglob("*.safetensors")):
+        for name, value in checkpoint.load_tensors(file).items():
+            found[f"{file.relative_to(folder)}:{name}"] = value
+    return found
+
+
+def phases(count: int = 1) -> list[dict[str, Any]]:
+    """Phases of 20 steps of 4 pictures; from the second half of the first on with an adversary."""
+    first = {"resolution": 16, "images": 80, "batch": 4, "accumulate": 2, "losses": [{"kind": "l1"}]}
+    first["adversary"] = ADVERSARY | {"start_images": 8}
+    head = {"resolution": 32, "images": 40, "batch": 4, "train": ["decoder.project_out.*"]}
+    return [first, head][:count]
+
+
+@pytest.mark.slow
+def test_kill_9_and_the_same_command_again_end_bit_identical(tiny_run: Settings, tmp_path: Path) -> None:
+    """Both optimizers, the average, the discriminator and the position in the data included, across two phases."""
+    settings = tiny_run(phases=phases(2), save_every=8, keep=100)
+    whole = settings | {"out": str(tmp_path / "whole/run")}
+    finish(start(whole, tmp_path / "whole"), tmp_path / "whole")
+    broken = settings | {"out": str(tmp_path / "broken/run")}
+    for position in (24, 96):  # once in each phase
+        process = start(broken, tmp_path / "broken")
+        target = tmp_path / f"broken/run/checkpoints/{position:012d}"
+        deadline = time.monotonic() + 200
+        while not target.exists():
+            assert process.poll() is None, (tmp_path / "broken/log.txt").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (tmp_path / "broken/run/checkpoints/000000000120").exists(), (
+            "it was not killed in the middle"
+        )
+    finish(start(broken, tmp_path / "broken"), tmp_path / "broken")
+    one, two = (tensors_of(tmp_path / name / "run/checkpoints/000000000120") for name in ("whole", "broken"))
+    assert one.keys() == two.keys()
+    assert any(name.startswith("trainer/discriminator_optimizer") for name in tensors_of(middle(tmp_path)))
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+    specs = [load(tmp_path / name / "run").spec for name in ("whole", "broken")]
+    assert specs[0] == specs[1]
+    assert specs[0].has_statistics
+
+
+def middle(tmp_path: Path) -> Path:
+    """A checkpoint inside the first phase, where the adversary plays."""
+    return tmp_path / "whole/run/checkpoints/000000000040"
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tiny_run: Settings, tmp_path: Path) -> None:
+    """10 SGD steps on the same global batch; if the wrapper were bypassed, gradients would not be shared."""
+    phase = {"resolution": 16, "images": 40, "batch": 4, "losses": [{"kind": "l1"}], "adversary": ADVERSARY}
+    settings = tiny_run(phases=[phase], optim={"kind": "sgd", "lr": 0.05, "max_norm": 1.0})
+    settings["model"]["backbone"] = settings["model"]["backbone"] | {"decoder_norms": ["rms", "rms", "rms"]}
+    settings["phases"][0]["adversary"] = ADVERSARY | {"optim": {"kind": "sgd", "lr": 0.05}}
+    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1")
+    quiet = ("--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0")
+    for name, command in (("one", ()), ("two", (*launcher, *quiet))):
+        mine = settings | {"out": str(tmp_path / name / "run")}
+        finish(start(mine, tmp_path / name, *command), tmp_path / name)
+    one, two = (tensors_of(tmp_path / name / "run/checkpoints/000000000040") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    worst = max(float((one[name].double() - two[name].double()).abs().max()) for name in one)
+    assert worst < 1e-6
+    torch.manual_seed(loop.seeding.key(0, "init"))
+    fresh = TrainConfig.parse(settings).model.build().state_dict()  # type: ignore[union-attr]  # it has a model
+    assert max(float((fresh[name] - one[f"model.safetensors:{name}"]).abs().max()) for name in fresh) > 1e-3
+
+
+def test_it_learns_and_leaves_a_model(tiny_run: Settings) -> None:
+    settings = tiny_run(log_every=8, show_every=20)
+    folder = train(TrainConfig.parse(settings))
+    model = load(folder)
+    assert model.spec.has_statistics
+    assert model.spec_id
+    run = Path(settings["out"])
+    assert load(run).spec_id == model.spec_id  # the run's folder is its latest checkpoint
+    assert list((run / "tensorboard").iterdir())
+    assert sorted(path.name for path in (run / "pictures").iterdir()) == [
+        "reconstructions_16_000000020.png",
+        "reconstructions_16_000000040.png",
+    ]
+    again = train(TrainConfig.parse(settings))  # nothing is left to do
+    assert again == folder
+
+
+def test_same_preset_and_seed_same_loss(
+    tiny_run: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[list[float]] = []
+    step = loop.train_step
+
+    def watched(*args: Any) -> dict[str, Tensor]:
+        values = step(*args)
+        seen[-1].append(float(values["loss/total"]))
+        return values
+
+    monkeypatch.setattr(loop, "train_step", watched)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        seen.append([])
+        train(TrainConfig.parse(tiny_run(out=str(tmp_path / name), seed=seed)))
+    assert seen[0] == seen[1]
+    assert seen[0] != seen[2]
+    assert seen[0][-1] < seen[0][0]
+
+
+def test_parameters_stay_float32_under_bf16(tiny_run: Settings) -> None:
+    folder = train(TrainConfig.parse(tiny_run(precision="bf16")))
+    assert {value.dtype for value in checkpoint.load_tensors(folder / "model.safetensors").values()} <= {
+        torch.float32,
+        torch.int64,
+    }
+
+
+def test_only_the_named_parameters_move_and_frozen_norms_keep_their_statistics(tiny_run: Settings) -> None:
+    config = TrainConfig.parse(tiny_run(phases=phases(2)[1:]))
+    assert config.model is not None
+    torch.manual_seed(loop.seeding.key(config.seed, "init"))
+    before = config.model.build().state_dict()
+    after = checkpoint.load_tensors(train(config) / "model.safetensors")
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert all(name.startswith("decoder.project_out.") for name in moved)
+
+
+def test_frozen_modules_are_in_eval_mode_and_have_no_gradient(tiny_config: Any) -> None:
+    model = tiny_config.build()
+    choose_trained(model, ("decoder.project_out.*",))
+    assert trained_names(model)
+    model(torch.zeros(1, 3, 16, 16)).x_hat.sum().backward()
+    assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
+    assert not model.encoder.training
+    assert model.decoder.project_out.training
+    with pytest.raises(ValueError, match="matches no parameter"):
+        choose_trained(model, ("decoder.head.*",))
+
+
+def test_statistics_are_cleared_when_the_latent_space_moves(tiny_run: Settings, tmp_path: Path) -> None:
+    """A decoder-only fine-tune keeps the latent space: statistics and all; training the encoder clears them."""
+    first = train(TrainConfig.parse(tiny_run()))
+    spec = load(first).spec
+    head = tiny_run(model=None, init=str(first), out=str(tmp_path / "head"), phases=phases(2)[1:])
+    assert load(train(TrainConfig.parse(head))).spec == spec
+    full = tiny_run(model=None, init=str(first), out=str(tmp_path / "full"), save_every=20, keep=9)
+    last = train(TrainConfig.parse(full))
+    assert not load_folder(last.parent / "000000000020").spec.has_statistics
+    assert load(last).spec.has_statistics
+    assert load(last).spec != spec
+
+
+def test_other_settings_in_the_same_folder_are_refused(tiny_run: Settings) -> None:
+    train(TrainConfig.parse(tiny_run()))
+    with pytest.raises(ValueError, match=r"optim\.lr=0\.01, not 0\.02"):
+        train(TrainConfig.parse(tiny_run(optim={"lr": 0.02})))
+    train(TrainConfig.parse(tiny_run(save_every=10)))  # how often it saves may change
+
+
+def test_a_resolution_that_does_not_fit_is_refused_before_any_picture_is_read(tiny_run: Settings) -> None:
+    settings = tiny_run(data={"path": "/nowhere"})
+    settings["phases"][0]["resolution"] = 18
+    with pytest.raises(ValueError, match="no multiple of the model's factor 4"):
+        train(TrainConfig.parse(settings))
+
+
+def test_a_missing_lpips_weight_is_a_clear_error(tiny_run: Settings) -> None:
+    settings = tiny_run()
+    settings["phases"][0]["losses"] = [{"kind": "l1"}, {"kind": "lpips", "net": "vgg"}]
+    with pytest.raises(ValueError, match="vgg16-397923af.pth"):
+        train(TrainConfig.parse(settings))
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_moves_nothing(
+    tiny_run: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = {"count": 0}
+    real = loop.to_pixels
+
+    def poisoned(data: Tensor) -> Tensor:
+        calls["count"] += 1
+        return real(data) * (float("nan") if calls["count"] == 3 else 1.0)
+
+    settings = tiny_run()
+    settings["model"]["backbone"] = settings["model"]["backbone"] | {"decoder_norms": ["rms", "rms", "rms"]}
+    monkeypatch.setattr(loop, "to_pixels", poisoned)
+    folder = train(TrainConfig.parse(settings))
+    assert calls["count"] == 10
+    state = checkpoint.load_tensors(folder / "model.safetensors")
+    assert all(torch.isfinite(value).all() for value in state.values())
+    steps = checkpoint.load_tensors(folder / "trainer/optimizer.safetensors")["0.step"]
+    assert int(steps) == 9
+
+
+def test_the_last_checkpoint_says_how_it_was_made(tiny_run: Settings) -> None:
+    settings = tiny_run()
+    folder = train(TrainConfig.parse(settings))
+    config = checkpoint.read_config(folder)
+    assert TrainConfig.parse(config["preset"]) == TrainConfig.parse(settings)
+    assert json.loads((folder / "trainer/state.json").read_text()) == {"images": 40}
