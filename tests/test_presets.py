@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # documented under "Fa
 from diffusion.training import TrainConfig as GeneratorTraining
 from eval.generate import GenerateConfig
 from eval.reconstruct import ReconstructConfig
+from eval.throughput import ThroughputConfig
 from tokenizer.core.config import Config
 from tokenizer.train import choose_trained
 from tokenizer.training import TrainConfig as TokenizerTraining
@@ -22,6 +23,7 @@ JOBS: dict[str, tuple[type[Config], list[str]]] = {
     "diffusion.train": (GeneratorTraining, ["latents=latents", "out=run"]),
     "eval.reconstruct": (ReconstructConfig, ["tokenizer=demo", "data.path=pictures", "out=report"]),
     "eval.generate": (GenerateConfig, ["generator=demo", "data.path=pictures", "out=report"]),
+    "eval.throughput": (ThroughputConfig, ["out=report"]),
 }
 
 
