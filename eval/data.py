@@ -90,11 +90,6 @@ class Pictures:
         """How reports call a file: its path from the folder."""
         return file.relative_to(self.root).as_posix()
 
-    def label(self, file: Path) -> str:
-        """The class of a file: its first folder, or nothing."""
-        parts = file.relative_to(self.root).parts
-        return parts[0] if len(parts) > 1 else ""
-
     def batches(self, protocol: EvaluationProtocol, batch_size: int, num_workers: int) -> Iterator[CropBatch]:
         """Crops in order, read ahead by threads.
 

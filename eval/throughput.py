@@ -16,7 +16,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from eval import machine
@@ -183,7 +183,9 @@ def _measure(
         for dtype, last, batch_size, operation in bar:
             bar.set_postfix_str(f"{operation} batch {batch_size} {dtype} {_format(last)}")
             for side in sides:
-                side.module.to(dtype=DTYPES[dtype]).to(memory_format=FORMATS[last])
+                # the plain `to`: that of diffusers warns of parts to keep in float32 even where none are
+                nn.Module.to(side.module, dtype=DTYPES[dtype])
+                nn.Module.to(side.module, memory_format=FORMATS[last])
             calls = [side.prepare(operation, batch_size, DTYPES[dtype], FORMATS[last]) for side in sides]
             seconds = take_turns(calls, config.repeats, config.warmup, device)
             described = {

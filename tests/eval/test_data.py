@@ -96,10 +96,3 @@ def test_wrong_folders_are_explained(tmp_path: Path) -> None:
         Pictures.open(DataConfig(path=tmp_path / "nothing", resolution=32))
     with pytest.raises(EvaluationError, match="no pictures"):
         Pictures.open(DataConfig(path=tmp_path, resolution=32))
-
-
-def test_labels_are_the_first_folder(pictures_folder: Path) -> None:
-    pictures = Pictures.open(DataConfig(path=pictures_folder, resolution=32))
-    assert {pictures.label(file) for file in pictures.files} == {"cat", "dog"}
-    flat = Pictures.open(DataConfig(path=pictures_folder / "cat", resolution=32))
-    assert {flat.label(file) for file in flat.files} == {""}

@@ -1,0 +1,34 @@
+"""The page of this folder tells the truth about it."""
+
+import re
+from pathlib import Path
+
+from eval import generate, reconstruct, throughput
+from eval.metrics import METRICS
+from eval.protocols import PROTOCOLS
+from eval.weights import KNOWN, WeightsConfig
+
+README = (Path(reconstruct.__file__).parent / "README.md").read_text()
+
+
+def test_every_file_metric_protocol_and_weight_is_named() -> None:
+    for file in Path(reconstruct.__file__).parent.glob("*.py"):
+        assert file.name == "__init__.py" or f"`{file.name}`" in README
+    for name in (*METRICS, *PROTOCOLS):
+        assert name in README or name in {"psnr", "ssim"}
+    for known in KNOWN.values():
+        assert known.file in README
+    for option in WeightsConfig.model_fields:
+        assert f"weights.{option}=" in README
+
+
+def test_every_preset_is_named() -> None:
+    for job in (reconstruct, generate, throughput):
+        for file in job.PRESETS.glob("*.yaml"):
+            assert f"`{file.stem}`" in README
+
+
+def test_tests_it_points_to_exist() -> None:
+    folder = Path(__file__).parent
+    for name in re.findall(r"`(test_\w+\.py)`", README):
+        assert list(folder.rglob(name))
