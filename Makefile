@@ -30,12 +30,17 @@ format: $(VENV)/dev.stamp  ## Format the sources and mend what the linter can me
 	$(RUN) -m ruff format .
 	$(RUN) -m ruff check --fix .
 
-# The bundled demo model from photographs, one folder a class below train/ and validation/: make train-demo DATA=FOLDER
+# The demo models that come with the packages, from photographs with one folder a class below train/ and validation/.
+# The generator learns the latents of the tokenizer as it is shipped, so that one is bundled first.
 DATA ?= data
-train-demo: $(VENV)/dev.stamp  ## Train the bundled demo model again (DATA=FOLDER with train/ and validation/)
+train-demo: $(VENV)/dev.stamp  ## Train the bundled demo models again (DATA=FOLDER with train/ and validation/)
 	$(RUN) -m tokenizer.train demo data.path='$(DATA)/train' data.validation='$(DATA)/validation' out=runs/demo/tokenizer
-	$(RUN) -m diffusion.latents tokenizer=runs/demo/tokenizer data.path='$(DATA)/train' data.resolution=128 flip=true out=runs/demo/latents
-	$(RUN) -m diffusion.train dit_demo latents=runs/demo/latents tokenizer=runs/demo/tokenizer out=runs/demo/generator
+	$(RUN) -m tokenizer.bundle source=runs/demo/tokenizer out=tokenizer/bundled/demo licence=CC0-1.0
+	$(RUN) -m eval.reconstruct demo data.path='$(DATA)/validation' out=runs/demo/reconstruct
+	$(RUN) -m diffusion.latents tokenizer=demo data.path='$(DATA)/train' data.resolution=128 flip=true out=runs/demo/latents
+	$(RUN) -m diffusion.train dit_demo latents=runs/demo/latents tokenizer=demo out=runs/demo/generator
+	$(RUN) -m tokenizer.bundle source=runs/demo/generator out=diffusion/bundled/demo licence=CC0-1.0
+	$(RUN) -m eval.generate demo data.path='$(DATA)/train' out=runs/demo/generate
 
 clean:  ## Remove the environment and the caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

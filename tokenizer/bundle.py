@@ -27,8 +27,12 @@ class BundleConfig(Config):
     out: Path = Field(description="the new folder; an existing one is replaced")
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     licence: str | None = Field(default=None, description="SPDX name; none: as in the source")
-    figures: Path | None = Field(default=None, description="JSON file of figures to keep beside the weights")
-    note: str | None = Field(default=None, description="how it was trained: machine, time, commit")
+    figures: Path | None = Field(
+        default=None, description="report.json of an evaluation, to keep a digest of"
+    )
+    trained: str | None = Field(
+        default=None, description="how long it was trained, on what machine, at what commit"
+    )
 
 
 def bundle(config: BundleConfig) -> Path:
@@ -54,12 +58,25 @@ def bundle(config: BundleConfig) -> Path:
     settings["preset"] = _without_places(settings.get("preset"))
     if config.licence is not None:
         settings["licence"] = config.licence
-    if config.note is not None:
-        settings["note"] = config.note
+    figures = dict(settings.get("figures") or {})
+    if config.trained is not None:
+        figures["trained"] = config.trained
     if config.figures is not None:
-        settings["figures"] = json.loads(config.figures.read_text())
+        figures |= digest(json.loads(config.figures.read_text()))
+    settings["figures"] = figures or None
     checkpoint.save_folder(config.out, settings, {"model": tensors})
     return config.out
+
+
+def digest(report: dict[str, Any]) -> dict[str, Any]:  # JSON
+    """Of a ``report.json``: the protocol by name and hash, the number of pictures, the metrics that have a value."""
+    metrics = {
+        name: {"value": entry["value"], "ci95": entry["ci95"]}
+        for name, entry in report["metrics"].items()
+        if "value" in entry
+    }
+    protocol = f"{report['protocol']['name']} {report['protocol']['hash']}"
+    return {"protocol": protocol, "num_images": report["num_images"], "metrics": metrics}
 
 
 def _without_places(preset: Any) -> Any:  # plain data

@@ -4,9 +4,9 @@
 """
 
 import math
+import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +72,16 @@ def export(autoencoder: Autoencoder, out: Path, *, latents: Latents = "scaled") 
         raise ValueError(f"{out} exists: remove it first or give another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     module = to_diffusers(autoencoder, latents=latents)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
     try:
-        temporary.chmod(0o755)  # mkdtemp gives it to its owner alone
         module.save_pretrained(temporary, safe_serialization=True)  # type: ignore[operator]  # untyped mixin
         exported = _verify(autoencoder, type(module), temporary, folded=latents == "folded")
-        for path in (*temporary.iterdir(), temporary):
+        readers = (temporary / "config.json").stat().st_mode
+        for path in temporary.iterdir():
+            path.chmod(readers)  # safetensors gives its file to the owner alone
             checkpoint.flush(path)
+        checkpoint.flush(temporary)
         temporary.rename(out)
         checkpoint.flush(out.parent)
     finally:

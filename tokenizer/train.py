@@ -106,9 +106,8 @@ def train(config: TrainConfig) -> Path:
                 resuming = latest if run.images > begin else None
                 latest = run_phase(run, index, begin, resuming)
             begin += phase.span
-        if latest is None or not model.spec.has_statistics:
-            latest = finish(run)
     accelerator.end_training()
+    assert latest is not None  # the last phase ends with a checkpoint
     return latest
 
 
@@ -282,7 +281,7 @@ def averaged(run: Run) -> Autoencoder:
     return model.eval().requires_grad_(False)
 
 
-def finish(run: Run, parts: PhaseParts | None = None) -> Path:
+def finish(run: Run, parts: PhaseParts) -> Path:
     """Measure the latents of the averaged weights if that is still to do, and write the last checkpoint."""
     if not run.model.spec.has_statistics and run.accelerator.is_main_process:
         data = StatsData(
@@ -295,17 +294,16 @@ def finish(run: Run, parts: PhaseParts | None = None) -> Path:
     return save(run, parts)
 
 
-def save(run: Run, parts: PhaseParts | None) -> Path:
+def save(run: Run, parts: PhaseParts) -> Path:
     """Write a checkpoint that holds everything an exact resume needs; all processes wait for it."""
     if run.accelerator.is_main_process:
         tensors: dict[str, dict[str, Tensor]] = {"model": run.model.state_dict(), "ema": run.ema.state_dict()}
         texts = {"trainer/state.json": json.dumps({"images": run.images})}
-        if parts is not None:
-            tensors["trainer/optimizer"], texts["trainer/optimizer.json"] = optim.pack(parts.optimizer)
-            if parts.adversary is not None:
-                more_tensors, more_texts = parts.adversary.state()
-                tensors |= more_tensors
-                texts |= more_texts
+        tensors["trainer/optimizer"], texts["trainer/optimizer.json"] = optim.pack(parts.optimizer)
+        if parts.adversary is not None:
+            more_tensors, more_texts = parts.adversary.state()
+            tensors |= more_tensors
+            texts |= more_texts
         run.folder.save(run.images, checkpoint_config(run), tensors, texts)
     run.accelerator.wait_for_everyone()
     return run.folder.path / "checkpoints" / f"{run.images:012d}"

@@ -23,19 +23,33 @@ def test_bundle(tiny_config: TokenizerConfig, tmp_path: Path) -> None:
     }
     ema = {name: value + 1 for name, value in model.state_dict().items()}
     checkpoint.save_folder(tmp_path / "run", settings, {"model": model.state_dict(), "ema": ema})
-    (tmp_path / "figures.json").write_text(json.dumps({"psnr": 25.5}))
+    psnr = {"value": 25.5, "ci95": [25.0, 26.0]}
+    report = {
+        "protocol": {"name": "canon-v1", "hash": "abc", "settings": {}},
+        "num_images": 3,
+        "data": {"path": "/private"},
+        "metrics": {"psnr": psnr | {"details": {}}, "rfid": {"not_computed": "weights", "put": "there"}},
+    }
+    (tmp_path / "report.json").write_text(json.dumps(report))
     bundle(
         BundleConfig(
             source=tmp_path / "run",
             out=tmp_path / "bundle",
             licence="CC0-1.0",
-            figures=tmp_path / "figures.json",
-            note="here",
+            figures=tmp_path / "report.json",
+            trained="an hour on two cores",
         )
     )
     config = checkpoint.read_config(tmp_path / "bundle")
     assert config["preset"] == {"data": {"flip": True}, "seed": 3}
-    assert (config["licence"], config["figures"], config["note"]) == ("CC0-1.0", {"psnr": 25.5}, "here")
+    assert config["licence"] == "CC0-1.0"
+    assert config["figures"] == {
+        "trained": "an hour on two cores",
+        "protocol": "canon-v1 abc",
+        "num_images": 3,
+        "metrics": {"psnr": psnr},
+    }
+    assert "/private" not in (tmp_path / "bundle/config.json").read_text()
     stored = checkpoint.load_tensors(tmp_path / "bundle/model.safetensors")
     name = next(iter(dict(model.named_parameters())))
     assert stored[name].dtype == torch.bfloat16

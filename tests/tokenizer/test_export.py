@@ -70,6 +70,8 @@ def test_an_export_loads_with_from_pretrained_and_gives_the_same_output(kind: st
         )
         torch.testing.assert_close(theirs.decode(raw).sample, ours.decode(latent), rtol=0, atol=1e-5)  # type: ignore[operator]
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    modes = {path.stat().st_mode for path in (tmp_path / "deep" / "out").iterdir()}
+    assert len(modes) == 1  # who may read the configuration may read the weights
 
 
 @pytest.mark.parametrize(("kind", "mean"), [("kl", 0.2), ("dcae", 0.0)])
