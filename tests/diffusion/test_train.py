@@ -45,7 +45,7 @@ def config(latents: Path, out: Path, **settings: object) -> TrainConfig:
 
 def arguments(config: TrainConfig) -> list[str]:
     """The same run from the command line."""
-    tree = config.model_dump(mode="json", exclude_none=True)
+    tree = config.model_dump(mode="json")
     return [f"{name}={json.dumps(value)}" for name, value in tree.items()]
 
 
