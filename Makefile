@@ -31,16 +31,20 @@ format: $(VENV)/dev.stamp  ## Format the sources and mend what the linter can me
 	$(RUN) -m ruff check --fix .
 
 # The demo models that come with the packages, from photographs with one folder a class below train/ and validation/.
-# The generator learns the latents of the tokenizer as it is shipped, so that one is bundled first.
+# The generator learns the latents of the tokenizer as it is shipped, so that one is bundled first; a bundle made again
+# with its figures has the same weights and the same spec_id.
 DATA ?= data
+LICENCE ?= CC0-1.0
 train-demo: $(VENV)/dev.stamp  ## Train the bundled demo models again (DATA=FOLDER with train/ and validation/)
 	$(RUN) -m tokenizer.train demo data.path='$(DATA)/train' data.validation='$(DATA)/validation' out=runs/demo/tokenizer
-	$(RUN) -m tokenizer.bundle source=runs/demo/tokenizer out=tokenizer/bundled/demo licence=CC0-1.0
+	$(RUN) -m tokenizer.bundle source=runs/demo/tokenizer out=tokenizer/bundled/demo licence=$(LICENCE)
 	$(RUN) -m eval.reconstruct demo data.path='$(DATA)/validation' out=runs/demo/reconstruct
+	$(RUN) -m tokenizer.bundle source=runs/demo/tokenizer out=tokenizer/bundled/demo licence=$(LICENCE) figures=runs/demo/reconstruct/report.json
 	$(RUN) -m diffusion.latents tokenizer=demo data.path='$(DATA)/train' data.resolution=128 flip=true out=runs/demo/latents
 	$(RUN) -m diffusion.train dit_demo latents=runs/demo/latents tokenizer=demo out=runs/demo/generator
-	$(RUN) -m tokenizer.bundle source=runs/demo/generator out=diffusion/bundled/demo licence=CC0-1.0
+	$(RUN) -m tokenizer.bundle source=runs/demo/generator out=diffusion/bundled/demo licence=$(LICENCE)
 	$(RUN) -m eval.generate demo data.path='$(DATA)/train' out=runs/demo/generate
+	$(RUN) -m tokenizer.bundle source=runs/demo/generator out=diffusion/bundled/demo licence=$(LICENCE) figures=runs/demo/generate/report.json
 
 clean:  ## Remove the environment and the caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
