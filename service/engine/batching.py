@@ -52,6 +52,11 @@ class ReadyJobs(Generic[T]):
             self._jobs.append(job)
             self._condition.notify()
 
+    def __len__(self) -> int:
+        """Jobs that wait for the network."""
+        with self._condition:
+            return len(self._jobs)
+
     def drop(self, job_id: int) -> bool:
         """Remove a job that nobody waits for; False if it is not here (not prepared yet, or taken)."""
         with self._condition:

@@ -244,15 +244,16 @@ class Engine:
 
 
 def _send(handle: WorkerHandle, outbox: queue.SimpleQueue[object]) -> None:
+    """Ends last, when the receiving thread has seen the end, and closes the pipe."""
     while (message := outbox.get()) is not CLOSED:
         try:
             handle.connection.send(message)
         except OSError:  # the worker is gone; the receiving thread tells
-            return
+            continue
         except Exception:  # a message that cannot be sent would leave its caller waiting for ever
             logger.exception("%s cannot be sent: the worker is restarted", type(message).__name__)
             handle.process.kill()
-            return
+    handle.connection.close()
 
 
 def _receive(handle: WorkerHandle, deliver: Callable[[object], None]) -> None:

@@ -21,10 +21,9 @@ class WorkerHandle:
     connection: Connection
 
     def kill(self) -> None:
-        """End it now and reap it."""
+        """End it now and reap it; whoever reads the pipe then sees its end."""
         self.process.kill()
         self.process.join(10)
-        self.connection.close()
 
     def describe_end(self) -> str:
         """How it ended, for people: the exit code or the signal."""

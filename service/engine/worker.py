@@ -81,6 +81,11 @@ class Worker:
         self._preparing: set[int] = set()
         self._cancelled: set[int] = set()
 
+    @property
+    def num_ready(self) -> int:
+        """Jobs that are prepared and wait for the network."""
+        return len(self._ready)
+
     def serve(self) -> None:
         """Take messages until Stop or until the other process is gone."""
         self._core.start()
