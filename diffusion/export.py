@@ -21,23 +21,21 @@ from diffusion.model_folder import GeneratorRecord, find, read_record
 from tokenizer.core import checkpoint
 from tokenizer.core.config import Config, from_cli
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BESIDE = "tessera.json"
 
 
 class ExportConfig(Config):
-    """Write a generator's averaged weights as a folder for diffusers (DiTTransformer2DModel) or for us."""
+    """Write a generator's averaged weights as a folder for diffusers (DiTTransformer2DModel)."""
 
     source: str = Field(description="model folder, run folder or bundled name")
     out: Path = Field(description="the folder to write; it must not exist")
-    format: Literal["diffusers", "tessera"] = "diffusers"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
 def export(config: ExportConfig) -> GeneratorRecord:
     """Write ``config.out`` whole or not at all.
 
-    Beside a diffusers folder lies ``tessera.json``: latent space, size, class names and how it is sampled
+    Beside the weights lies ``tessera.json``: latent space, size, class names and how it is sampled
     (feed ``timestep = 1000 t``; the output is the velocity that FlowMatchEulerDiscreteScheduler expects,
     sigma = t).
 
@@ -50,12 +48,9 @@ def export(config: ExportConfig) -> GeneratorRecord:
     checkpoint.verify(folder)
     record = read_record(folder)
     state: dict[str, Tensor] = {
-        name: value.to(DTYPES[config.dtype]) if value.is_floating_point() else value
+        name: value.to(getattr(torch, config.dtype)) if value.is_floating_point() else value
         for name, value in checkpoint.load_tensors(checkpoint.weights_path(folder)).items()
     }
-    if config.format == "tessera":
-        checkpoint.save_folder(config.out, record.model_dump(mode="json"), {"model": state})
-        return record
     temporary = config.out.with_name(f".{config.out.name}.{os.getpid()}.tmp")
     try:
         write_diffusers(temporary, record.model, record.latent_shape, len(record.class_names), state)
@@ -78,8 +73,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         sys.stderr.write(f"diffusion.export: {error}\n")
         raise SystemExit(1) from None
-    kind = "DiTTransformer2DModel" if config.format == "diffusers" else "generator"
-    sys.stdout.write(f"{config.out}: {kind} for latents {record.latent_shape} of spec {record.spec_id}\n")
+    sys.stdout.write(
+        f"{config.out}: DiTTransformer2DModel for latents {record.latent_shape} of spec {record.spec_id}\n"
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from tokenizer.model import Tokenizer
 logger = logging.getLogger(__name__)
 
 INFO = "latents.json"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class LatentsData(Config):
@@ -56,12 +56,8 @@ class LatentsConfig(Config):
     flip: bool = Field(default=False, description="a mirrored copy of every picture as well")
     batch: int = Field(default=16, ge=1, description="pictures encoded together")
     shard_images: int = Field(default=1024, ge=1, description="pictures in a shard")
-    storage: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="of the latents"
-    )
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        default="float32", description="of the tokenizer"
-    )
+    storage: Dtype = Field(default="float32", description="of the latents")
+    dtype: Dtype = Field(default="float32", description="of the tokenizer")
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -90,8 +86,8 @@ class LatentsInfo(Config):
     num_images: int
     copies: Literal[1, 2]
     shard_images: int
-    storage: Literal["float32", "bfloat16", "float16"]
-    dtype: Literal["float32", "bfloat16", "float16"]
+    storage: Dtype
+    dtype: Dtype
     pictures: str
 
     @property
@@ -306,12 +302,12 @@ def _encode_shard(
     """Batches never cross shards, so a shard does not depend on where an earlier run stopped."""
     latents, labels = [], []
     for sample in _batches(images, list(numbers), config):
-        x = to_pixels(sample["data"].to(config.device)).to(DTYPES[config.dtype])
+        x = to_pixels(sample["data"].to(config.device)).to(getattr(torch, config.dtype))
         views = [tokenizer.encode(x).z]
         if info.copies == 2:
             views.append(tokenizer.encode(x.flip(-1)).z)
         z = torch.stack(views, dim=1).flatten(0, 1)  # B*copies C H' W', a mirrored one after its picture
-        latents.append(z.to("cpu", DTYPES[config.storage]))
+        latents.append(z.to("cpu", getattr(torch, config.storage)))
         labels.append(sample["label"].repeat_interleave(info.copies))
         bar.update(len(x))
     z = torch.cat(latents)
@@ -364,7 +360,7 @@ def main(argv: list[str] | None = None) -> None:
     """The command; a refusal is one line and exit status 1."""
     config = from_cli(LatentsConfig, "diffusion.latents", Path(__file__).parent / "configs" / "latents", argv)
     try:
-        tokenizer = load(config.tokenizer, device=config.device, dtype=DTYPES[config.dtype])
+        tokenizer = load(config.tokenizer, device=config.device, dtype=getattr(torch, config.dtype))
         info = encode_folder(tokenizer, config)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"diffusion.latents: {error}\n")

@@ -54,16 +54,13 @@ def test_diffusers_samples_the_same_latents_from_the_export(tmp_path: Path) -> N
     assert (beside["spec_id"], beside["class_names"]) == ("0123456789abcdef", ["a", "b"])
 
 
-def test_a_slim_folder_keeps_the_average_alone(tmp_path: Path) -> None:
+def test_weights_are_exported_in_the_dtype_asked_for(tmp_path: Path) -> None:
     source = write(tmp_path / "run")
-    main([f"source={source}", f"out={tmp_path / 'slim'}", "format=tessera", "dtype=bfloat16"])
-    assert sorted(file.name for file in (tmp_path / "slim").iterdir()) == [
-        "config.json",
-        "manifest.json",
-        "model.safetensors",
-    ]
-    whole, slim = (load_denoiser(path)[0].state_dict() for path in (source, tmp_path / "slim"))  # type: ignore[attr-defined]
-    assert all(torch.equal(slim[name], whole[name].bfloat16().float()) for name in whole)
+    main([f"source={source}", f"out={tmp_path / 'half'}", "dtype=bfloat16"])
+    half = checkpoint.load_tensors(tmp_path / "half" / "diffusion_pytorch_model.safetensors")
+    state = checkpoint.load_tensors(checkpoint.weights_path(source))
+    assert {value.dtype for value in half.values()} == {torch.bfloat16}
+    assert torch.equal(half["proj_out_2.weight"], state["unembed.weight"].bfloat16())
 
 
 @pytest.mark.parametrize(
