@@ -149,6 +149,11 @@ def prepare(config: GenerateConfig) -> Job:
         )
         if pipeline.tokenizer is None:
             raise EvaluationError("tokenizer=SOURCE is needed: this generator does not bring its tokenizer")
+        if not pipeline.tokenizer.spec.has_statistics:
+            raise EvaluationError(
+                "the tokenizer has no latent statistics, so it cannot decode what a generator makes: "
+                "measure them with `python -m tokenizer.stats`, and train the generator on such latents"
+            )
         side = _side(pipeline, config.data.resolution)
         pictures = Pictures.open(config.data.model_copy(update={"resolution": side}))
         named = protocol(config.protocol, side, config.data.on_corrupt)

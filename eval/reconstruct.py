@@ -85,7 +85,7 @@ class ReconstructConfig(Config):
         default="float32", description="the network computes in it; bfloat16 weights are exact in float32"
     )
     tiles: TilesConfig | None = None
-    gallery: int = Field(default=4, ge=1, description="pictures shown of the worst, the middle and the best")
+    gallery: int = Field(default=6, ge=1, description="pictures shown of the worst, the middle and the best")
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from eval.generate import GenerateConfig, run
 from eval.metrics import METRICS
 from eval.metrics.fid import FrechetInceptionDistance
 from eval.report import Report
+from tokenizer.model import Autoencoder
 
 
 def config(
@@ -123,6 +124,21 @@ def test_mistakes_are_explained(
 ) -> None:
     with pytest.raises(EvaluationError, match=sentence):
         run(config(generator_folder, tokenizer_folder, pictures_folder, tmp_path, changes))
+
+
+def test_a_tokenizer_that_was_never_measured_is_refused(
+    generator_folder: Path,
+    tokenizer_folder: Path,
+    pictures_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline = Pipeline.load(generator_folder, tokenizer=tokenizer_folder)
+    assert isinstance(pipeline.tokenizer, Autoencoder)
+    pipeline.tokenizer.spec = pipeline.tokenizer.spec.with_statistics(None)
+    monkeypatch.setattr(Pipeline, "load", lambda *_, **__: pipeline)
+    with pytest.raises(EvaluationError, match=r"python -m tokenizer\.stats"):
+        run(config(generator_folder, tokenizer_folder, pictures_folder, tmp_path))
 
 
 def test_another_resolution_is_refused(
