@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -60,7 +60,15 @@ class Timing(Config):
     p50_ms: float
     p95_ms: float
     images_per_s: float
-    peak_memory_mib: float | None = Field(description="allocated on the GPU; not measured on a CPU")
+    processor_ms: float | None = Field(description="median processor time, all threads; on a CPU only")
+    peak_memory_mib: float | None = Field(description="weights and what a call allocates; on a GPU only")
+
+
+class Duration(NamedTuple):
+    """Seconds by the clock, and of the processor over all threads where the work is done on it."""
+
+    seconds: float
+    processor_s: float | None
 
 
 class Comparison(Config):
@@ -71,9 +79,8 @@ class Comparison(Config):
     dtype: str
     channels_last: bool
     ratio: float = Field(description="our median time over theirs; below 1 is faster")
-    ratio_of_best: float = Field(
-        description="the same of the fastest calls, which a busy machine moves least"
-    )
+    ratio_of_best: float = Field(description="the same of the fastest calls")
+    ratio_of_processor: float | None = Field(description="of processor time, which others disturb least")
     max_abs_difference: float
     relative_difference: float = Field(description="over the range of their output")
 
@@ -108,10 +115,12 @@ class ThroughputReport(Config):
                 f"{item.images_per_s:9.2f} {memory:>9s}"
             )
         for pair in self.comparisons:
+            busy = pair.ratio_of_processor
+            processor = "" if busy is None else f", processor time x {busy:.3f}"
             lines.append(
                 f"ours / diffusers, {pair.operation}, batch {pair.batch_size}, {pair.dtype}, "
                 f"{_format(pair.channels_last)}: median time x {pair.ratio:.3f}, best x "
-                f"{pair.ratio_of_best:.3f}, max abs difference {pair.max_abs_difference:.2e} "
+                f"{pair.ratio_of_best:.3f}{processor}, max abs difference {pair.max_abs_difference:.2e} "
                 f"({pair.relative_difference:.1e} of the range)"
             )
         return "\n".join(lines) + "\n"
@@ -187,17 +196,19 @@ def _measure(
                 nn.Module.to(side.module, dtype=DTYPES[dtype])
                 nn.Module.to(side.module, memory_format=FORMATS[last])
             calls = [side.prepare(operation, batch_size, DTYPES[dtype], FORMATS[last]) for side in sides]
-            seconds = take_turns(calls, config.repeats, config.warmup, device)
+            durations = take_turns(calls, config.repeats, config.warmup, device)
             described = {
                 "operation": operation,
                 "batch_size": batch_size,
                 "dtype": dtype,
                 "channels_last": last,
             }
-            for side, call, times in zip(sides, calls, seconds, strict=True):
-                timings.append(_timing(side.name, times, peak_memory_mib(call, device), described))
+            for side, call, times in zip(sides, calls, durations, strict=True):
+                timings.append(
+                    _timing(side.name, times, peak_memory_mib(call, side.module, device), described)
+                )
             if len(sides) == 2:
-                comparisons.append(_compare(calls, seconds, described))
+                comparisons.append(_compare(calls, durations, described))
     return ThroughputReport(
         source=source,
         resolution=sides[0].resolution,
@@ -213,32 +224,38 @@ def _measure(
 @torch.inference_mode()
 def take_turns(
     calls: Sequence[Callable[[], Tensor]], repeats: int, warmup: int, device: torch.device
-) -> list[list[float]]:
-    """Seconds of each call, ``repeats`` times; the calls alternate, and the one that begins does too."""
+) -> list[list[Duration]]:
+    """Times of each call, ``repeats`` of them; the calls alternate, and the one that begins does too."""
     for call in calls:
         for _ in range(warmup):
             call()
-    seconds: list[list[float]] = [[] for _ in calls]
+    durations: list[list[Duration]] = [[] for _ in calls]
     for turn in range(repeats):
         order = range(len(calls)) if turn % 2 == 0 else reversed(range(len(calls)))
         for index in order:
             machine.synchronize(device)
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             calls[index]()
             machine.synchronize(device)
-            seconds[index].append(time.perf_counter() - start)
-    return seconds
+            seconds, processor_s = time.perf_counter() - start, time.process_time() - busy
+            durations[index].append(Duration(seconds, processor_s if device.type == "cpu" else None))
+    return durations
 
 
 @torch.inference_mode()
-def peak_memory_mib(call: Callable[[], Tensor], device: torch.device) -> float | None:
-    """The most memory allocated on the GPU during one call, weights included; None on a CPU."""
+def peak_memory_mib(call: Callable[[], Tensor], module: nn.Module, device: torch.device) -> float | None:
+    """GPU memory that ``module`` needs: its weights and the most that one call allocates; None on a CPU.
+
+    Whatever else lies on the device, such as the other side's weights, is left out.
+    """
     if device.type != "cuda":
         return None
+    before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     call()
     machine.synchronize(device)
-    return torch.cuda.max_memory_allocated(device) / 2**20
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+    return (torch.cuda.max_memory_allocated(device) - before + weights) / 2**20
 
 
 def quantile(values: Sequence[float], share: float) -> float:
@@ -247,8 +264,9 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def _timing(
-    name: str, seconds: Sequence[float], memory: float | None, described: dict[str, object]
+    name: str, durations: Sequence[Duration], memory: float | None, described: dict[str, object]
 ) -> Timing:
+    seconds = [duration.seconds for duration in durations]
     p50 = quantile(seconds, 0.5)
     return Timing.parse(
         {
@@ -257,6 +275,7 @@ def _timing(
             "p50_ms": 1e3 * p50,
             "p95_ms": 1e3 * quantile(seconds, 0.95),
             "images_per_s": int(str(described["batch_size"])) / p50,
+            "processor_ms": _processor_ms(durations),
             "peak_memory_mib": memory,
         }
     )
@@ -264,19 +283,29 @@ def _timing(
 
 @torch.inference_mode()
 def _compare(
-    calls: Sequence[Callable[[], Tensor]], seconds: Sequence[Sequence[float]], described: dict[str, object]
+    calls: Sequence[Callable[[], Tensor]],
+    durations: Sequence[Sequence[Duration]],
+    described: dict[str, object],
 ) -> Comparison:
     ours, theirs = (call().float() for call in calls)
+    ours_s, theirs_s = ([duration.seconds for duration in side] for side in durations)
+    ours_ms, theirs_ms = (_processor_ms(side) for side in durations)
     difference = float((ours - theirs).abs().max())
     return Comparison.parse(
         {
             **described,
-            "ratio": quantile(seconds[0], 0.5) / quantile(seconds[1], 0.5),
-            "ratio_of_best": min(seconds[0]) / min(seconds[1]),
+            "ratio": quantile(ours_s, 0.5) / quantile(theirs_s, 0.5),
+            "ratio_of_best": min(ours_s) / min(theirs_s),
+            "ratio_of_processor": ours_ms / theirs_ms if ours_ms and theirs_ms else None,
             "max_abs_difference": difference,
             "relative_difference": difference / max(float(theirs.max() - theirs.min()), 1e-30),
         }
     )
+
+
+def _processor_ms(durations: Sequence[Duration]) -> float | None:
+    known = [duration.processor_s for duration in durations if duration.processor_s is not None]
+    return 1e3 * quantile(known, 0.5) if known else None
 
 
 def _format(channels_last: bool) -> str:

@@ -33,6 +33,7 @@ def test_report_has_both_sides_of_every_case(
     assert len(cases) == len(tree["timings"]) == 2 * 2 * 2 * 2 * 2
     assert all(0 < item["p50_ms"] <= item["p95_ms"] for item in tree["timings"])
     assert all(item["peak_memory_mib"] is None for item in tree["timings"])
+    assert all(item["processor_ms"] > 0 for item in tree["timings"])
     exact = [item for item in tree["comparisons"] if item["dtype"] == "float32"]
     assert len(tree["comparisons"]) == 16
     assert all(item["relative_difference"] <= 1e-5 for item in exact)
@@ -65,9 +66,9 @@ def test_calls_take_turns() -> None:
         made.append(name)
         return torch.zeros(())
 
-    seconds = take_turns([lambda: call("a"), lambda: call("b")], 3, 1, torch.device("cpu"))
+    durations = take_turns([lambda: call("a"), lambda: call("b")], 3, 1, torch.device("cpu"))
     assert made == ["a", "b", "a", "b", "b", "a", "a", "b"]
-    assert [len(times) for times in seconds] == [3, 3]
+    assert [len(times) for times in durations] == [3, 3]
 
 
 def test_quantiles() -> None:
