@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 
 import uvicorn
@@ -14,10 +15,18 @@ from service.settings import Settings
 
 def main() -> int:
     """The exit code: 0 after a clean end, 1 if the worker cannot start, 2 for wrong settings."""
+    problems: list[str] = []
+
+    def on_fatal(reason: str) -> None:
+        problems.append(reason)
+        server.should_exit = True
+
+    def on_signal(*_: object) -> None:
+        server.should_exit = True
+
     try:
         settings = Settings()
-        problems: list[str] = []
-        app = create_app(settings, lambda reason: _end(server, problems, reason))
+        app = create_app(settings, on_fatal)
     except ValidationError as error:
         for item in error.errors():
             where = f"TESSERA_{str(item['loc'][0]).upper()}: " if item["loc"] else ""
@@ -38,15 +47,13 @@ def main() -> int:
             server_header=False,
         )
     )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn drains under handlers of its own, then raises the signal again: these make that a clean end.
+        signal.signal(number, on_signal)
     server.run()
     for reason in problems:
         sys.stderr.write(f"service: {reason}\n")
     return 1 if problems else 0
-
-
-def _end(server: uvicorn.Server, problems: list[str], reason: str) -> None:
-    problems.append(reason)
-    server.should_exit = True
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class Engine:
                 job_id, NotReady("the server is shutting down: ask again", details={"retry_after_s": 10})
             )
         deadline = time.monotonic() + self._settings.drain_timeout_s
-        while self._queue.on_board and time.monotonic() < deadline:
+        while self._futures and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         for task in self._tasks:
             task.cancel()

@@ -154,6 +154,7 @@ class Worker:
         self._compute([task])
 
     def _compute(self, tasks: list[Task]) -> None:
+        logger.debug("pass of %d: %s", len(tasks), type(tasks[0].job).__name__)
         started = time.monotonic()
         with torch.inference_mode():
             results = tasks[0].operation.core([task.payload for task in tasks])

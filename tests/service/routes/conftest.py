@@ -1,0 +1,34 @@
+"""A server with room for one request, whose worker a test can keep busy."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import httpx
+import pytest
+
+from tests.service.conftest import Server
+
+BUSY = {"label": 0, "num_images": 8, "num_steps": 250, "output": "latent"}
+Busy = Callable[[Server], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def busy() -> Busy:
+    """Keep a server's network at work with one long generation, and see it answered."""
+
+    @contextmanager
+    def keep(server: Server) -> Iterator[None]:
+        answers: list[httpx.Response] = []
+
+        def ask() -> None:
+            with httpx.Client(base_url=server.url, timeout=120) as client:
+                answers.append(client.post("/v1/generate", json=BUSY))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        yield
+        asking.join()
+        assert answers[0].status_code == 200, answers[0].text
+
+    return keep

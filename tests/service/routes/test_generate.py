@@ -1,0 +1,97 @@
+"""Generate against a live server: seeds, several pictures, latents, and refusals."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from safetensors.numpy import load
+
+from tests.service.conftest import CLASS_NAMES, Server, as_pixels
+from tests.service.routes.test_pictures import refused
+
+
+def generate(server: Server, **asked: Any) -> httpx.Response:
+    return server.post("/v1/generate", json={"label": 1} | asked)
+
+
+def test_the_same_seed_gives_the_same_bytes(server: Server) -> None:
+    first = generate(server, seed=7)
+    assert first.headers["content-type"] == "image/png"
+    assert first.headers["x-tessera-seed"] == "7"
+    assert first.headers["x-tessera-size"] == "32,32"
+    assert as_pixels(first.content).shape == (32, 32, 3)
+    assert generate(server, seed=7).content == first.content
+    assert generate(server, seed=8).content != first.content
+
+
+def test_without_a_seed_one_is_drawn_and_told(server: Server) -> None:
+    first, second = generate(server), generate(server, seed=None)
+    assert first.headers["x-tessera-seed"] != second.headers["x-tessera-seed"]
+    again = generate(server, seed=int(first.headers["x-tessera-seed"]))
+    assert again.content == first.content
+
+
+def test_names_and_indices_are_the_same_classes(server: Server) -> None:
+    by_index = [generate(server, label=label, seed=7).content for label in range(3)]
+    assert [generate(server, label=name, seed=7).content for name in CLASS_NAMES] == by_index
+    assert len(set(by_index)) == 3
+
+
+def test_several_come_as_json(server: Server) -> None:
+    answer = generate(server, num_images=3, seed=7, output="webp")
+    body = answer.json()
+    assert (body["seed"], body["size"], body["media_type"]) == (7, [32, 32], "image/webp")
+    assert answer.headers["x-tessera-seed"] == "7"
+    assert [item["index"] for item in body["data"]] == [0, 1, 2]
+    assert all(as_pixels(base64.b64decode(item["b64"])).shape == (32, 32, 3) for item in body["data"])
+
+
+def test_latents_decode_to_the_pictures(server: Server) -> None:
+    pixels = np.load(io.BytesIO(generate(server, num_images=2, seed=7, output="npy").content))
+    latent = generate(server, num_images=2, seed=7, output="latent")
+    assert load(latent.content)["z"].shape == (2, 8, 8, 8)
+    decoded = server.post("/v1/decode?output=npy", content=latent.content)
+    assert np.abs(np.load(io.BytesIO(decoded.content)).astype(int) - pixels).max() <= 1
+
+
+def test_left_out_means_the_models_own(server: Server) -> None:
+    model = server.get("/v1/models").json()["data"][-1]
+    spelt = {"num_steps": model["num_steps"], "guidance": model["guidance"], "size": model["sizes"][0]}
+    assert generate(server, seed=7).content == generate(server, seed=7, model="shapes", **spelt).content
+    assert generate(server, seed=7, num_steps=5).content != generate(server, seed=7).content
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "code", "param"),
+    [
+        ({"label": 3}, 422, "unknown_label", "label"),
+        ({"label": "squircle"}, 422, "unknown_label", "label"),
+        ({"model": "tiny"}, 404, "unknown_model", "model"),
+        ({"size": [64, 64]}, 422, "wrong_size", "size"),
+        ({"num_images": 9}, 422, "invalid_parameter", "num_images"),
+        ({"num_steps": 251}, 422, "invalid_parameter", "num_steps"),
+        ({"guidance": 21}, 422, "invalid_parameter", "guidance"),
+        ({"seed": -1}, 422, "invalid_parameter", "seed"),
+        ({"steps": 3}, 422, "invalid_parameter", "steps"),
+        ({"output": "gif"}, 422, "invalid_parameter", "output"),
+    ],
+)
+def test_refusals(server: Server, asked: dict[str, Any], status: int, code: str, param: str) -> None:
+    assert refused(generate(server, **asked), status, code)["param"] == param
+
+
+def test_a_size_it_cannot_make_lists_those_it_can(server: Server) -> None:
+    facts = refused(generate(server, size=[64, 64]), 422, "wrong_size")
+    assert facts["sizes"] == [[32, 32]]
+    assert "[32, 32]" in facts["message"]
+
+
+def test_other_bodies(server: Server) -> None:
+    refused(server.post("/v1/generate", content=b"{"), 422, "invalid_parameter")
+    refused(server.post("/v1/generate", content=b""), 400, "empty_body")
+    refused(server.post("/v1/generate", content=b" " * 70_000), 413, "body_too_large")

@@ -1,0 +1,55 @@
+"""The README's curl lines run as they stand."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import service
+from service.engine.operations.reconstruct import psnr
+from tests.service.conftest import Server, as_file, as_pixels, picture
+
+README = Path(service.__file__).with_name("README.md")
+BLOCKS = re.findall(r"^```sh run\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the lines run, in order, beside a photograph."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "photograph.jpg").write_bytes(as_file(picture(75, 50), "JPEG"))
+    return folder
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_block(server: Server, folder: Path, block: str) -> None:
+    lines = block.replace("http://127.0.0.1:8000", server.url)
+    assert server.url in lines
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", lines],
+        cwd=folder,
+        env=os.environ | {"no_proxy": "*"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr + result.stdout
+
+
+def test_what_the_lines_made(folder: Path) -> None:
+    """Runs after the blocks: the decoded picture has the size sent and the PSNR that reconstruct told."""
+    original = as_pixels((folder / "photograph.jpg").read_bytes())
+    decoded = as_pixels((folder / "decoded.png").read_bytes())
+    assert decoded.shape == original.shape == (75, 50, 3)
+    told = re.search(r"x-tessera-psnr: ([\d.]+)", (folder / "told.txt").read_text(), re.IGNORECASE)
+    reconstruction = as_pixels((folder / "reconstruction.png").read_bytes())
+    np.testing.assert_array_equal(decoded, reconstruction)
+    assert told is not None
+    assert abs(float(told[1]) - psnr(original, decoded)) < 0.05
+    assert as_pixels((folder / "decoded.jpg").read_bytes()).shape == original.shape
+    assert as_pixels((folder / "colours.png").read_bytes()).shape == (19, 13, 3)
+    assert as_pixels((folder / "one.png").read_bytes()).shape == (32, 32, 3)
+    assert as_pixels((folder / "made.webp").read_bytes()).shape == (32, 32, 3)
