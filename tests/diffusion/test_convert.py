@@ -127,3 +127,24 @@ def test_what_diffusers_cannot_express_is_refused(
     model = config.build(latent_shape=shape, num_classes=5)
     with pytest.raises(ValueError, match=message):
         to_diffusers(config, shape, 5, model.state_dict())
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_dit_b_2_at_full_size(tmp_path: Path) -> None:
+    """130M parameters, 32x32 latents, 1000 classes; random weights of trained scale, so every tensor counts."""
+    config = DiTConfig.parse({"preset": "B", "patch": 2})
+    torch.manual_seed(3)
+    ours = config.build(latent_shape=(4, 32, 32), num_classes=1000).eval()
+    for parameter in ours.parameters():
+        parameter.copy_(0.03 * torch.randn_like(parameter))
+    write_diffusers(tmp_path / "export", config, (4, 32, 32), 1000, ours.state_dict())
+    theirs = DiTTransformer2DModel.from_pretrained(tmp_path / "export").eval()
+    z_t, t, y = torch.randn(2, 4, 32, 32), torch.tensor([0.2, 0.9]), torch.tensor([7, 1000])
+    expected = theirs(z_t, 1000 * t, y).sample
+    assert_equal_outputs(ours(z_t, t, y), expected)
+    back = read_diffusers(tmp_path / "export")
+    assert back.config == config.model_copy(update={"preset": None})
+    state = ours.state_dict()
+    assert back.state.keys() == state.keys()
+    assert all(torch.equal(back.state[name], state[name]) for name in state)
