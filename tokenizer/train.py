@@ -188,7 +188,7 @@ def build_phase(run: Run, phase: Phase) -> PhaseParts:
         run.model.encoder.compile()
         run.model.decoder.compile()
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
-        run.model = nn.SyncBatchNorm.convert_sync_batchnorm(run.model)
+        run.model = nn.SyncBatchNorm.convert_sync_batchnorm(run.model)  # type: ignore[no-untyped-call]  # torch's
     wrapped = accelerator.prepare(run.model)
     objective = Objective.build(phase.losses).to(accelerator.device)
     descent = Descent(accelerator, wrapped, optimizer, optim_config, phase.span, phase.batch)

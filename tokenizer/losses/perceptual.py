@@ -48,8 +48,9 @@ def build_lpips(net: Literal["alex", "vgg"], backbone: Path | None, linear: Path
         raise ValueError(WHERE.format(trunk=_TRUNKS[net], net=net) + f"; {missing}")
     model: nn.Module = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
     trunk = {name.removeprefix("features."): value for name, value in load_state(backbone).items()}
-    wanted = model.net.state_dict()  # names are slice1.0.weight: the number after the slice is torchvision's
-    model.net.load_state_dict({name: trunk[name.split(".", 1)[1]] for name in wanted})
+    features = model.get_submodule("net")
+    wanted = features.state_dict()  # names are slice1.0.weight: the number after the slice is torchvision's
+    features.load_state_dict({name: trunk[name.split(".", 1)[1]] for name in wanted})
     model.load_state_dict(load_state(linear), strict=False)
     return model.eval().requires_grad_(False)
 
