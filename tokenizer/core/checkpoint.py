@@ -73,7 +73,9 @@ def save_folder(
         for file in files
     }
     (temporary / MANIFEST).write_text(json.dumps({"files": manifest}, indent=1, sort_keys=True) + "\n")
+    readers = (temporary / MANIFEST).stat().st_mode  # safetensors gives its files to the owner alone
     for file in (*files, temporary / MANIFEST):
+        file.chmod(readers)
         flush(file)
     for folder in {file.parent for file in files} | {temporary}:
         flush(folder)

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class RMSNorm2d(nn.Module):
@@ -20,6 +19,7 @@ class RMSNorm2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) -> the same shape and dtype."""
         x = x.movedim(1, -1)  # channels last: (B, H, W, C)
-        normed = F.rms_norm(x.float(), (x.shape[-1],), None, self.eps)
+        y = x.float()
+        normed = y * torch.rsqrt(y.square().mean(dim=-1, keepdim=True) + self.eps)
         out = torch.addcmul(self.bias.float(), normed, self.weight.float()).to(x.dtype)
         return out.movedim(-1, 1)

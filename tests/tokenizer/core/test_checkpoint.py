@@ -30,6 +30,13 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["m"]  # nothing temporary stays
 
 
+def test_weights_are_as_readable_as_the_rest(tmp_path: Path) -> None:
+    """A container that runs as another user reads what training wrote."""
+    checkpoint.save_folder(tmp_path / "m", {}, TENSORS)
+    modes = {file.stat().st_mode for file in (tmp_path / "m").rglob("*") if file.is_file()}
+    assert len(modes) == 1
+
+
 def test_tied_and_strided_tensors_are_saved(tmp_path: Path) -> None:
     weight = torch.arange(6.0).view(2, 3)
     checkpoint.save_folder(tmp_path / "m", {}, {"model": {"a": weight, "b": weight, "c": weight.T}})
