@@ -34,7 +34,8 @@ def test_a_run_leaves_scalars_and_pictures(tmp_path: Path, capsys: pytest.Captur
         tracker.scalars(10, {"loss": 0.5}, show=["loss"])
         file = tracker.picture(10, "grid", torch.zeros(4, 5, 3, dtype=torch.uint8))
     assert file is not None
-    assert Image.open(file).size == (5, 4)
+    with Image.open(file) as picture:
+        assert picture.size == (5, 4)
     assert list((tmp_path / "tensorboard").iterdir())
     assert "img" in capsys.readouterr().err
 
