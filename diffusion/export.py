@@ -19,7 +19,7 @@ from torch import Tensor
 from diffusion.convert import write_diffusers
 from diffusion.model_folder import GeneratorRecord, find, read_record
 from tokenizer.core import checkpoint
-from tokenizer.core.config import Config, from_cli
+from tokenizer.core.config import Config, from_cli, refusals
 
 BESIDE = "tessera.json"
 
@@ -66,13 +66,10 @@ def export(config: ExportConfig) -> GeneratorRecord:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command; a refusal is one line and exit status 1."""
+    """The command; a refusal is one line and exit status 2."""
     config = from_cli(ExportConfig, "diffusion.export", Path(__file__).parent / "configs" / "export", argv)
-    try:
+    with refusals("diffusion.export"):
         record = export(config)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"diffusion.export: {error}\n")
-        raise SystemExit(1) from None
     sys.stdout.write(
         f"{config.out}: DiTTransformer2DModel for latents {record.latent_shape} of spec {record.spec_id}\n"
     )

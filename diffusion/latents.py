@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from tokenizer.core import checkpoint, seeding
-from tokenizer.core.config import Config, from_cli
+from tokenizer.core.config import Config, from_cli, refusals
 from tokenizer.data.images import ImageFolder, Sample
 from tokenizer.data.transforms import to_pixels
 from tokenizer.loading import load
@@ -357,14 +357,11 @@ def _write(path: Path, write: Any) -> None:  # a function of the path, whatever 
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command; a refusal is one line and exit status 1."""
+    """The command; a refusal is one line and exit status 2."""
     config = from_cli(LatentsConfig, "diffusion.latents", Path(__file__).parent / "configs" / "latents", argv)
-    try:
+    with refusals("diffusion.latents"):
         tokenizer = load(config.tokenizer, device=config.device, dtype=getattr(torch, config.dtype))
         info = encode_folder(tokenizer, config)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"diffusion.latents: {error}\n")
-        raise SystemExit(1) from None
     count = info.num_images * info.copies
     sys.stdout.write(f"{config.out}: {count} latents {info.latent_shape} of spec {info.spec_id}\n")
 

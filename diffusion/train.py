@@ -24,7 +24,7 @@ from diffusion.model_folder import GeneratorRecord, find, read_record
 from diffusion.pipeline import Pipeline
 from diffusion.training import FREE, TrainConfig
 from tokenizer.core import checkpoint, optim, seeding
-from tokenizer.core.config import from_cli
+from tokenizer.core.config import from_cli, refusals
 from tokenizer.core.descent import Descent
 from tokenizer.core.ema import EMA
 from tokenizer.core.run import autocast, build_accelerator, crossed, refuse_changes
@@ -332,11 +332,8 @@ def main() -> None:
     """The command line."""
     config = from_cli(TrainConfig, "diffusion.train", Path(__file__).parent / "configs")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+    with refusals("diffusion.train"):
         folder = train(config)
-    except ValueError as error:
-        sys.stderr.write(f"diffusion.train: {error}\n")
-        raise SystemExit(2) from None
     sys.stdout.write(f"trained: {folder}\n")
 
 

@@ -44,7 +44,7 @@ from eval.report import (
     write_text,
 )
 from eval.weights import WeightsConfig
-from tokenizer.core.config import Config, from_cli
+from tokenizer.core.config import Config, from_cli, refusals
 from tokenizer.model import Tokenizer
 
 PRESETS = Path(__file__).parent / "configs" / "generate"
@@ -107,11 +107,8 @@ class Samples:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     config = from_cli(GenerateConfig, "eval.generate", PRESETS, argv)
-    try:
+    with refusals("eval.generate"):
         report = run(config)
-    except EvaluationError as error:
-        sys.stderr.write(f"eval.generate: {error}\n")
-        raise SystemExit(2) from None
     sys.stdout.write(f"{report.summary()}{config.out / 'report.html'}\n{config.out / 'grid.png'}\n")
 
 

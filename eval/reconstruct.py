@@ -39,7 +39,7 @@ from eval.report import (
     write_text,
 )
 from eval.weights import WeightsConfig
-from tokenizer.core.config import Config, from_cli
+from tokenizer.core.config import Config, from_cli, refusals
 from tokenizer.loading import load
 from tokenizer.model import Autoencoder, Tokenizer
 from tokenizer.tiling import TilePlan
@@ -115,11 +115,8 @@ class Times:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     config = from_cli(ReconstructConfig, "eval.reconstruct", PRESETS, argv)
-    try:
+    with refusals("eval.reconstruct"):
         report = run(config)
-    except EvaluationError as error:
-        sys.stderr.write(f"eval.reconstruct: {error}\n")
-        raise SystemExit(2) from None
     sys.stdout.write(f"{report.summary()}{config.out / 'report.html'}\n")
 
 

@@ -23,7 +23,7 @@ from eval import machine
 from eval.contenders import Contender, denoiser_contenders, tokenizer_contenders
 from eval.errors import EvaluationError
 from eval.report import write_text
-from tokenizer.core.config import Config, from_cli
+from tokenizer.core.config import Config, from_cli, refusals
 
 PRESETS = Path(__file__).parent / "configs" / "throughput"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -129,11 +129,8 @@ class ThroughputReport(Config):
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
     config = from_cli(ThroughputConfig, "eval.throughput", PRESETS, argv)
-    try:
+    with refusals("eval.throughput"):
         reports = run(config)
-    except EvaluationError as error:
-        sys.stderr.write(f"eval.throughput: {error}\n")
-        raise SystemExit(2) from None
     for report in reports:
         sys.stdout.write(report.summary())
 

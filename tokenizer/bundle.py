@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 
 from tokenizer.core import checkpoint
-from tokenizer.core.config import Config, from_cli
+from tokenizer.core.config import Config, from_cli, refusals
 
 # Settings that name places on the machine that trained.
 _PLACES = ("out", "init", "tokenizer", "latents")
@@ -93,11 +93,8 @@ def _without_places(preset: Any) -> Any:  # plain data
 def main() -> None:
     """The command line."""
     config = from_cli(BundleConfig, "tokenizer.bundle")
-    try:
+    with refusals("tokenizer.bundle"):
         folder = bundle(config)
-    except ValueError as error:
-        sys.stderr.write(f"tokenizer.bundle: {error}\n")
-        raise SystemExit(2) from None
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     sys.stdout.write(f"{folder}: {size / 1e6:.1f} MB\n")
 

@@ -128,7 +128,7 @@ def _agree(ours: LatentSpec, theirs: LatentSpec) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command: load, export, report; a refusal is one line and exit status 1."""
+    """The command: load, export, report; a refusal is one line and exit status 2."""
     config = from_cli(ExportConfig, "tokenizer.export", argv=argv)
     try:
         tokenizer = load(config.source, dtype=torch.float32)
@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         exported = export(tokenizer, config.out, latents=config.latents)
     except (ValueError, OSError, RuntimeError) as error:
         sys.stderr.write(f"tokenizer.export: {error}\n")
-        raise SystemExit(1) from None
+        raise SystemExit(2) from None
     sys.stdout.write(_report(exported, config.out, tokenizer.spec.z.channels))
 
 

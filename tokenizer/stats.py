@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tokenizer.core import checkpoint
-from tokenizer.core.config import Config, from_cli
+from tokenizer.core.config import Config, from_cli, refusals
 from tokenizer.data.images import ImageFolder
 from tokenizer.data.transforms import to_pixels
 from tokenizer.loading import load_folder, spec_id_of
@@ -107,11 +107,8 @@ def run(config: StatsConfig) -> LatentSpec:
 def main() -> None:
     """The command line."""
     config = from_cli(StatsConfig, "tokenizer.stats")
-    try:
+    with refusals("tokenizer.stats"):
         run(config)
-    except ValueError as error:
-        sys.stderr.write(f"tokenizer.stats: {error}\n")
-        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

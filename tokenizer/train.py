@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tokenizer.config import TokenizerConfig
 from tokenizer.core import checkpoint, optim, seeding
-from tokenizer.core.config import from_cli
+from tokenizer.core.config import from_cli, refusals
 from tokenizer.core.descent import Descent
 from tokenizer.core.ema import EMA
 from tokenizer.core.run import autocast, build_accelerator, crossed, refuse_changes
@@ -374,11 +374,8 @@ def main() -> None:
     """The command line."""
     config = from_cli(TrainConfig, "tokenizer.train", Path(__file__).parent / "configs")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+    with refusals("tokenizer.train"):
         folder = train(config)
-    except ValueError as error:
-        sys.stderr.write(f"tokenizer.train: {error}\n")
-        raise SystemExit(2) from None
     sys.stdout.write(f"trained: {folder}\n")
 
 

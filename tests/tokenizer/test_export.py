@@ -151,7 +151,7 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
     save("dcae", tmp_path / "ours", measured=False)
     with pytest.raises(SystemExit) as stop:
         main([f"source={tmp_path / 'ours'}", f"out={tmp_path / 'theirs'}"])
-    assert stop.value.code == 1
+    assert stop.value.code == 2
     error = capsys.readouterr().err
     assert "tokenizer.stats" in error
     assert error.count("\n") == 1

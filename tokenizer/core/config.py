@@ -4,9 +4,10 @@ One grammar for every job: ``python -m JOB [PRESET] dotted.key=value ...``. A pr
 ``configs/`` folder or a path. The only flags are ``--help`` (the schema) and ``--print`` (the resolved values).
 """
 
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
 
@@ -102,6 +103,16 @@ def from_cli(schema: type[C], job: str, presets: Path | None = None, argv: Seque
         sys.stdout.write(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         raise SystemExit(0)
     return config
+
+
+@contextlib.contextmanager
+def refusals(job: str) -> Iterator[None]:
+    """Around the work of a job: what cannot be done as asked is one line on stderr and exit status 2."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{job}: {error}\n")
+        raise SystemExit(2) from None
 
 
 def find_preset(name: str, presets: Path | None) -> Path:

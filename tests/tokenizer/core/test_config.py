@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import Field, ValidationError
 
-from tokenizer.core.config import Config, find_preset, from_cli
+from tokenizer.core.config import Config, find_preset, from_cli, refusals
 
 
 class Circle(Config):
@@ -209,3 +209,15 @@ def test_a_preset_must_be_a_mapping(tmp_path: Path) -> None:
     preset.write_text("- 1\n- 2\n")
     with pytest.raises(ValueError, match="a preset is a mapping"):
         Job.load(preset)
+
+
+def test_a_refusal_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop, refusals("tokenizer.train"):
+        raise ValueError("data.path=/nowhere is not a folder")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "tokenizer.train: data.path=/nowhere is not a folder\n"
+
+
+def test_a_defect_is_not_taken_for_a_refusal() -> None:
+    with pytest.raises(KeyError), refusals("tokenizer.train"):
+        raise KeyError("ours")
