@@ -204,6 +204,7 @@ def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) ->
     device, count = run.accelerator.device, len(batches)
     adversary = parts.adversary if parts.adversary and parts.adversary.starts_at(done) else None
     log = Averages()
+    buffers = [(buffer, buffer.clone()) for buffer in run.model.buffers()]
     for turn, batch in enumerate(batches):
         last = turn + 1 == count
         x = to_pixels(batch["data"].to(device, non_blocking=True))
@@ -229,6 +230,9 @@ def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) ->
     norm = parts.descent.step(done)
     if norm is not None:
         run.ema.update(run.model, run.images + parts.phase.batch, parts.phase.batch)
+    else:  # a step that is not finite leaves no trace in the statistics of batch norms either
+        for buffer, before in buffers:
+            buffer.copy_(before)
     if adversary is not None:
         adversary.step(done)
     log.add({"train/lr": parts.optimizer.param_groups[0]["lr"], "train/skipped": float(norm is None)})

@@ -15,8 +15,8 @@ BACKBONE: dict[str, Any] = {
     "encoder_depths": [0, 1, 1],
     "decoder_depths": [0, 1, 1],
     "blocks": ["res", "res", "efficientvit"],
-    "decoder_norms": ["batch", "rms", "rms"],
-    "decoder_activations": ["relu", "silu", "silu"],
+    "decoder_norms": ["rms", "batch", "rms"],
+    "decoder_activations": ["silu", "relu", "silu"],
     "head_dim": 8,
 }
 
