@@ -1,7 +1,11 @@
 """What a tokenizer is made of: a backbone and a bottleneck."""
 
+import torch
+from pydantic import model_validator
+
 from tokenizer.backbones import BackboneConfig
 from tokenizer.bottlenecks import BottleneckConfig
+from tokenizer.bottlenecks.base import Codes
 from tokenizer.bottlenecks.identity import IdentityConfig
 from tokenizer.core.config import Config
 from tokenizer.model import Autoencoder
@@ -16,11 +20,30 @@ class TokenizerConfig(Config):
 
     def build(self) -> Autoencoder:
         """The autoencoder with fresh weights and a spec that is not measured yet."""
-        bottleneck = self.bottleneck.build()
         channels = self.backbone.latent_channels
+        bottleneck = self.bottleneck.build(channels)
         return Autoencoder(
-            encoder=self.backbone.build_encoder(bottleneck.input_channels(channels)),
+            encoder=self.backbone.build_encoder(bottleneck.input_channels),
             bottleneck=bottleneck,
             decoder=self.backbone.build_decoder(),
-            spec=LatentSpec.image(channels, self.backbone.spatial_factor),
+            spec=image_spec(channels, self.backbone.spatial_factor, bottleneck.codes),
         )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TokenizerConfig":
+        with torch.device("meta"):
+            self.bottleneck.build(self.backbone.latent_channels)
+        return self
+
+
+def image_spec(channels: int, spatial_factor: int, codes: Codes | None) -> LatentSpec:
+    """The spec of an image tokenizer that is not measured yet."""
+    if codes is None:
+        return LatentSpec.image(channels, spatial_factor)
+    return LatentSpec.image(
+        channels,
+        spatial_factor,
+        codebook_size=codes.codebook_size,
+        num_codebooks=codes.num_codebooks,
+        scales=codes.scales,
+    )

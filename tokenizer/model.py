@@ -5,14 +5,14 @@ other's. Pixels x are (B, 3, *S) in [-1, 1]; latents leave normalised (see ``spe
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tokenizer.bottlenecks.base import Bottleneck, BottleneckOutput
-from tokenizer.spec import Latent, LatentSpec, Size
+from tokenizer.spec import Latent, LatentSpec, PartSpec, Size
 from tokenizer.tiling import TilePlan, tiled_decode, tiled_encode
 
 
@@ -24,12 +24,18 @@ class StepOutput:
         x_hat: (B, 3, *S) reconstruction, not clamped.
         z: (B, C, *S') the latent the decoder read, raw scale.
         bottleneck: the bottleneck's whole output.
+        target: (B, 3, *S) what x_hat should equal, in [-1, 1]: the pixels, unless a regularizer changed them.
+        keys: (B,) int64, what each sample's random draws come from; None outside training.
+        penalties: losses of the regularizers, unweighted scalars by kind.
         extras: what a family adds, by name.
     """
 
     x_hat: Tensor
     z: Tensor
     bottleneck: BottleneckOutput
+    target: Tensor
+    keys: Tensor | None = None
+    penalties: dict[str, Tensor] = field(default_factory=dict)
     extras: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -95,15 +101,18 @@ class Autoencoder(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.bottleneck = bottleneck
+        self.bottleneck: Any = bottleneck  # a Bottleneck and an nn.Module, which no one type says
         self.decoder = decoder
         self.spec = spec
         self.spec_id = spec_id
 
     def forward(self, x: Tensor, *, sample: bool = False, noise: Tensor | None = None) -> StepOutput:
-        """One training pass. x (B, 3, *S), S a multiple of the factors; ``noise`` drives the posterior's sample."""
+        """One pass through all three. x (B, 3, *S), S a multiple of the factors.
+
+        ``noise`` (B, noise_channels, *S') drives the posterior's sample.
+        """
         bottleneck = self.bottleneck(self.encoder(x), sample=sample, noise=noise)
-        return StepOutput(x_hat=self.decoder(bottleneck.z), z=bottleneck.z, bottleneck=bottleneck)
+        return StepOutput(x_hat=self.decoder(bottleneck.z), z=bottleneck.z, bottleneck=bottleneck, target=x)
 
     def encode(
         self,
@@ -130,8 +139,8 @@ class Autoencoder(nn.Module):
         else:
             h = tiled_encode(self.encoder, x, tiles, factor=self.spec.z.spatial_factor)
         noise = None
-        if sample:
-            shape = (x.shape[0], *self.spec.shape(size)[self.spec.z.name])
+        if sample and self.bottleneck.noise_channels:
+            shape = (x.shape[0], self.bottleneck.noise_channels, *self.spec.z.shape(size)[1:])
             noise = torch.randn(
                 shape, generator=generator, device=generator.device if generator else x.device
             )
@@ -150,7 +159,7 @@ class Autoencoder(nn.Module):
         tiles: TilePlan | None = None,
         cache: dict[str, Tensor] | None = None,
     ) -> Tensor:
-        """Latent -> x_hat (B, 3, *latent.size), not clamped.
+        """Latent -> x_hat (B, 3, *latent.size), not clamped; a discrete latent may be its indices alone.
 
         Raises:
             ValueError: if the latent belongs to another tokenizer, its shape does not fit its size, or an
@@ -158,16 +167,16 @@ class Autoencoder(nn.Module):
         """
         self._refuse(num_tokens=num_tokens, num_steps=num_steps, cache=cache)
         check_latent(latent, self.spec, self.spec_id)
-        z = self.spec.denormalize(latent.z)
+        part = self.spec.z
+        if part.name in latent.parts:
+            z = self.spec.denormalize(latent.z)
+        else:
+            z = self.bottleneck.decode_indices(latent.indices[part.name], part.shape(latent.size)[1:])
         if tiles is None:
             x_hat: Tensor = self.decoder(z)
         else:
             x_hat = tiled_decode(self.decoder, z, tiles, factor=self.spec.z.spatial_factor)
         return crop_to(x_hat, latent.size)
-
-    def decode_indices(self, indices: Tensor, size: Size) -> Tensor:
-        """Codes (B, *S') -> x_hat (B, 3, *size); ValueError where the latent is continuous."""
-        return crop_to(self.decoder(self.bottleneck.decode_indices(indices)), size)
 
     def _refuse(self, **options: object) -> None:
         for name, value in options.items():
@@ -176,13 +185,16 @@ class Autoencoder(nn.Module):
 
 
 def check_latent(latent: Latent, spec: LatentSpec, spec_id: str) -> None:
-    """ValueError if ``latent`` was made by another tokenizer or its parts do not fit its size."""
+    """ValueError if ``latent`` was made by another tokenizer, or its parts or indices do not fit its size."""
     if latent.spec_id and spec_id and latent.spec_id != spec_id:
         raise ValueError(
             f"the latent belongs to spec {latent.spec_id}, this tokenizer is {spec_id}: "
             "decode it with the tokenizer that made it, or encode the picture again"
         )
     for name, shape in spec.shape(latent.size).items():
+        if name in latent.indices and name not in latent.parts:
+            check_indices(latent.indices[name], spec.part(name), latent.size)
+            continue
         if name not in latent.parts:
             raise ValueError(f"the latent lacks part {name!r}; it has {', '.join(latent.parts) or 'none'}")
         got = tuple(latent.parts[name].shape[1:])
@@ -190,6 +202,20 @@ def check_latent(latent: Latent, spec: LatentSpec, spec_id: str) -> None:
             raise ValueError(
                 f"part {name!r} is {got}, but pixels of {latent.size} need {shape} (without batch)"
             )
+
+
+def check_indices(indices: Tensor, part: PartSpec, size: Size) -> None:
+    """ValueError if codes (B, ...) are not those of a part for pixels of ``size``."""
+    wanted, got = part.index_shape(size), tuple(indices.shape[1:])
+    if got != wanted:
+        raise ValueError(f"indices of {part.name!r} are {got}, but pixels of {size} need {wanted}")
+    if indices.is_floating_point() or indices.dtype == torch.bool:
+        raise ValueError(f"indices must be integers, not {indices.dtype}")
+    low, high = (int(value) for value in torch.aminmax(indices.long()))
+    if low < 0 or high >= (part.codebook_size or 0):
+        raise ValueError(
+            f"indices must be 0 to {(part.codebook_size or 0) - 1}, these go from {low} to {high}"
+        )
 
 
 def pad_to(x: Tensor, size: Size) -> Tensor:

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tokenizer.core.config import Config
 
@@ -25,10 +25,17 @@ if TYPE_CHECKING:
 Size = tuple[int, ...]
 
 
+def _absent(value: object) -> bool:
+    """Left out of files: what most parts lack must not change the ``spec_id`` of those."""
+    return value is None
+
+
 class PartSpec(Config):
     """One named tensor of a latent.
 
     ``mean`` and ``std`` are per channel, of the raw latents over a data set; both are None until measured.
+    ``codebook_size`` is None where the part is continuous; ``scales`` are the sides of the token maps of a
+    multi-scale code, coarse to fine, for a latent of side ``scales[-1]``.
     """
 
     name: str = "z"
@@ -39,6 +46,7 @@ class PartSpec(Config):
     num_tokens: int | tuple[int, int] | None = None
     codebook_size: int | None = None
     num_codebooks: int = 1
+    scales: tuple[int, ...] | None = Field(default=None, exclude_if=_absent)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
@@ -53,9 +61,37 @@ class PartSpec(Config):
                 math.isfinite(value) and value > 0 for value in self.std
             ):
                 raise ValueError("mean must be finite, std finite and positive")
+        if self.scales is not None and (
+            self.codebook_size is None or self.layout != "2d" or self.num_codebooks != 1
+        ):
+            raise ValueError("scales belong to a 2d part with one codebook")
         if (self.layout == "1d") != (self.num_tokens is not None):
             raise ValueError("num_tokens belongs to layout 1d, and only there")
         return self
+
+    @property
+    def index_dtype(self) -> Literal["uint16", "uint32"]:
+        """The smallest type that files and answers hold an index in.
+
+        Raises:
+            ValueError: if the part is continuous.
+        """
+        if self.codebook_size is None:
+            raise ValueError(f"part {self.name!r} is continuous; it has no indices")
+        return "uint16" if self.codebook_size <= 2**16 else "uint32"
+
+    def index_shape(self, size: Size) -> tuple[int, ...]:
+        """Shape of one sample's indices (no batch axis): the grid, Q grids, or all scales in one row.
+
+        Raises:
+            ValueError: if the part is continuous.
+        """
+        if self.codebook_size is None:
+            raise ValueError(f"part {self.name!r} is continuous; it has no indices")
+        grid = self.shape(size)[1:]
+        if self.scales is not None:
+            return (sum(math.prod(cells) for cells in scale_grids(self.scales, grid)),)
+        return grid if self.num_codebooks == 1 else (self.num_codebooks, *grid)
 
     def shape(self, size: Size) -> tuple[int, ...]:
         """Shape of one sample (no batch axis) for pixels of ``size``; 1d takes the largest number of tokens."""
@@ -69,6 +105,14 @@ class PartSpec(Config):
         return (self.channels, -(-frames // self.temporal_factor), height, width)
 
 
+def scale_grids(scales: Sequence[int], grid: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The token maps of a multi-scale code: one grid a scale for a latent of ``grid``, the last one the grid itself.
+
+    ``scales`` are sides for a latent of side ``scales[-1]``; other grids take the same proportions, rounded up.
+    """
+    return [tuple(-(-side * scale // scales[-1]) for side in grid) for scale in scales]
+
+
 class LatentSpec(Config):
     """The parts of a latent, how they relate to pixels, and how they are normalised."""
 
@@ -79,7 +123,13 @@ class LatentSpec(Config):
 
     @classmethod
     def image(
-        cls, channels: int, spatial_factor: int, *, codebook_size: int | None = None, num_codebooks: int = 1
+        cls,
+        channels: int,
+        spatial_factor: int,
+        *,
+        codebook_size: int | None = None,
+        num_codebooks: int = 1,
+        scales: tuple[int, ...] | None = None,
     ) -> LatentSpec:
         """The spec of an ordinary image family: one part ``z`` on a grid, not measured yet."""
         part = PartSpec(
@@ -87,6 +137,7 @@ class LatentSpec(Config):
             spatial_factor=spatial_factor,
             codebook_size=codebook_size,
             num_codebooks=num_codebooks,
+            scales=scales,
         )
         return cls(parts=(part,))
 
@@ -144,11 +195,10 @@ class LatentSpec(Config):
         """Bits of one latent for pixels of ``size``: log2 of the codes sent, or values times ``bits_per_value``."""
         total = 0.0
         for part, shape in zip(self.parts, self.shape(size).values(), strict=True):
-            positions = math.prod(shape[1:])
             if part.codebook_size is None:
-                total += positions * part.channels * bits_per_value
+                total += math.prod(shape) * bits_per_value
             else:
-                total += positions * part.num_codebooks * math.log2(part.codebook_size)
+                total += math.prod(part.index_shape(self.padded(size))) * math.log2(part.codebook_size)
         return total
 
     def normalize(self, z: Tensor, name: str | None = None) -> Tensor:
@@ -219,10 +269,11 @@ class Latent:
     """What ``encode`` gives and ``decode`` takes.
 
     Attributes:
-        parts: normalised tensors by name, each (B, C, ...) as ``LatentSpec.shape`` says.
+        parts: normalised tensors by name, each (B, C, ...) as ``LatentSpec.shape`` says; a discrete part may be
+            given by its indices alone.
         size: pixel size to crop back to, (H, W) or (T, H, W).
         spec_id: identity of the latent space; empty for a tokenizer that was never saved.
-        indices: codes by part name, (B, ...) int64, for discrete parts.
+        indices: codes by part name, int64, (B, ...) as ``PartSpec.index_shape`` says, for discrete parts.
     """
 
     parts: dict[str, Tensor]

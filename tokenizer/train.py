@@ -25,11 +25,14 @@ from tokenizer.core.ema import EMA
 from tokenizer.core.run import autocast, build_accelerator, crossed, refuse_changes
 from tokenizer.core.tracking import Averages, Tracker, grid
 from tokenizer.data.images import ImageFolder, Positions, Sample, TrainingOrder, loader
-from tokenizer.data.transforms import to_pixels, to_uint8
+from tokenizer.data.transforms import to_pixels
 from tokenizer.loading import config_of, load, load_folder
 from tokenizer.losses.adversarial import Adversary
 from tokenizer.losses.objective import Objective
 from tokenizer.model import Autoencoder
+from tokenizer.preview import preview, psnr
+from tokenizer.regularizers import build_regularizers, total_penalty
+from tokenizer.regularizers.base import Draw, Regularized
 from tokenizer.stats import StatsData, measure, pictures
 from tokenizer.training import Phase, TrainConfig
 
@@ -189,7 +192,8 @@ def build_phase(run: Run, phase: Phase) -> PhaseParts:
         run.model.decoder.compile()
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         run.model = nn.SyncBatchNorm.convert_sync_batchnorm(run.model)  # type: ignore[no-untyped-call]  # torch's
-    wrapped = accelerator.prepare(run.model)
+    regularizers = build_regularizers(phase.regularizers)
+    wrapped = accelerator.prepare(Regularized(run.model, regularizers))
     objective = Objective.build(phase.losses).to(accelerator.device)
     descent = Descent(accelerator, wrapped, optimizer, optim_config, phase.span, phase.batch)
     adversary = None
@@ -208,12 +212,13 @@ def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) ->
     for turn, batch in enumerate(batches):
         last = turn + 1 == count
         x = to_pixels(batch["data"].to(device, non_blocking=True))
+        draw = Draw(batch["key"], seeding.key(run.config.seed, "step", run.images))
         noise = latent_noise(run.model, parts.phase, batch["key"], x)
         with parts.descent.accumulating(last):
             with autocast(device, run.config.precision):
-                step = parts.wrapped(x, sample=parts.phase.sample, noise=noise)
-            losses = parts.objective(step, x)
-            total = losses.total
+                step = parts.wrapped(x, draw, sample=parts.phase.sample, noise=noise)
+            losses = parts.objective(step, step.target)
+            total = losses.total + total_penalty(parts.phase.regularizers, step)
             if adversary is not None:
                 with autocast(device, run.config.precision):
                     term = adversary.term(step.x_hat, losses.total)
@@ -222,10 +227,11 @@ def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) ->
             parts.descent.backward(total / count)
         log.add({f"loss/{name}": value for name, value in losses.terms.items()} | {"loss/total": total})
         log.add({f"bottleneck/{name}": value for name, value in step.bottleneck.stats.items()})
-        log.add({"train/psnr": psnr(step.x_hat, x).mean()})
+        log.add({f"penalty/{kind}": value.detach() for kind, value in step.penalties.items()})
+        log.add({"train/psnr": psnr(step.x_hat, step.target).mean()})
         if adversary is not None:
             with autocast(device, run.config.precision):
-                stats = adversary.learn(x, step.x_hat, micro_batches=count, last=last)
+                stats = adversary.learn(step.target, step.x_hat, micro_batches=count, last=last)
             log.add({f"adversary/{name}": value for name, value in stats.items()})
     norm = parts.descent.step(done)
     if norm is not None:
@@ -242,38 +248,24 @@ def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) ->
 
 def latent_noise(model: Autoencoder, phase: Phase, keys: Tensor, x: Tensor) -> Tensor | None:
     """Noise for the posterior's sample, row by row from the samples' keys."""
-    if not phase.sample:
+    channels = model.bottleneck.noise_channels
+    if not phase.sample or channels == 0:
         return None
-    shape = model.spec.shape(tuple(x.shape[2:]))[model.spec.z.name]
-    return seeding.normal(shape, keys, "posterior").to(x.device)
+    grid = model.spec.z.shape(tuple(x.shape[2:]))[1:]
+    return seeding.normal((channels, *grid), keys, "posterior").to(x.device)
 
 
-@torch.no_grad()
 def show(run: Run, phase: Phase) -> None:
     """Pictures and PSNR of the averaged weights on a few evaluation crops."""
     if not run.accelerator.is_main_process:
         return
-    model = averaged(run)
     data = run.config.data
     source = StatsData(
         path=data.validation or data.path, resolution=phase.resolution, num_images=32, batch=8, num_workers=0
     )
-    scores: list[Tensor] = []
-    rows: list[Tensor] = []
-    for x in pictures(source, str(run.accelerator.device)):
-        with autocast(run.accelerator.device, run.config.precision):
-            x_hat = model(x).x_hat
-        scores.append(psnr(x_hat, x))
-        if not rows:
-            rows = [to_uint8(x).cpu(), to_uint8(x_hat).cpu()]
-    run.tracker.scalars(run.images, {"validation/psnr": float(torch.cat(scores).mean())})
+    score, rows = preview(averaged(run), source, run.accelerator.device, run.config.precision)
+    run.tracker.scalars(run.images, {"validation/psnr": score})
     run.tracker.picture(run.images, f"reconstructions_{phase.resolution}", grid(rows))
-
-
-def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each picture, (B,), both about [-1, 1] and clamped."""
-    error = (x_hat.detach().float().clamp(-1, 1) - x).square().flatten(1).mean(dim=1)
-    return 10.0 * torch.log10(4.0 / error.clamp_min(1e-10))
 
 
 def averaged(run: Run) -> Autoencoder:

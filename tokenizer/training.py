@@ -11,6 +11,7 @@ from tokenizer.core.run import Precision
 from tokenizer.losses import LossConfig
 from tokenizer.losses.adversarial import AdversaryConfig
 from tokenizer.losses.pixel import L1Config
+from tokenizer.regularizers import RegularizerConfig
 
 
 class DataConfig(Config):
@@ -39,6 +40,7 @@ class Phase(Config):
     accumulate: int = Field(default=1, ge=1, description="micro-batches in a step")
     train: tuple[str, ...] = Field(default=("*",), description="patterns of the parameters that move")
     losses: tuple[LossConfig, ...] = (L1Config(),)
+    regularizers: tuple[RegularizerConfig, ...] = ()
     adversary: AdversaryConfig | None = None
     optim: OptimConfig | None = Field(default=None, description="instead of the run's")
     sample: bool = Field(default=True, description="draw from the posterior where there is one")

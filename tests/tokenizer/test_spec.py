@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tokenizer.spec import Latent, LatentSpec, PartSpec
+from tokenizer.spec import Latent, LatentSpec, PartSpec, scale_grids
 
 VIDEO = LatentSpec.parse(
     {
@@ -81,6 +81,33 @@ def test_bits_of_codes_are_log2_of_the_codebook_per_position() -> None:
     assert LatentSpec.image(8, 16, codebook_size=16384).bits((256, 256)) == 256 * 14
     assert LatentSpec.image(8, 16, codebook_size=64000).bits((64, 64)) == pytest.approx(16 * math.log2(64000))
     assert LatentSpec.image(8, 16, codebook_size=1024, num_codebooks=4).bits((64, 64)) == 16 * 40
+
+
+def test_indices_lie_on_the_grid_on_several_grids_or_scale_by_scale() -> None:
+    def part(**codes: Any) -> PartSpec:
+        return LatentSpec.image(4, 16, **codes).z
+
+    assert part(codebook_size=1024).index_shape((64, 90)) == (4, 6)
+    assert part(codebook_size=1024, num_codebooks=3).index_shape((64, 90)) == (3, 4, 6)
+    scales = (1, 2, 4)
+    assert part(codebook_size=1024, scales=scales).index_shape((64, 64)) == (1 + 4 + 16,)
+    assert part(codebook_size=1024, scales=scales).index_shape((64, 90)) == (1 * 2 + 2 * 3 + 4 * 6,)
+    assert scale_grids(scales, (4, 6)) == [(1, 2), (2, 3), (4, 6)]
+    assert LatentSpec.image(4, 16, codebook_size=256, scales=scales).bits((64, 64)) == 21 * 8
+    with pytest.raises(ValueError, match="continuous; it has no indices"):
+        part().index_shape((64, 64))
+
+
+def test_indices_take_16_bits_where_they_fit() -> None:
+    assert LatentSpec.image(4, 8, codebook_size=65536).z.index_dtype == "uint16"
+    assert LatentSpec.image(4, 8, codebook_size=65537).z.index_dtype == "uint32"
+    with pytest.raises(ValueError, match="continuous; it has no indices"):
+        _ = LatentSpec.image(4, 8).z.index_dtype
+
+
+def test_a_field_that_most_parts_lack_leaves_their_identity_alone() -> None:
+    assert '"scales"' not in LatentSpec.image(4, 8).to_json()
+    assert '"scales":[1,2]' in LatentSpec.image(4, 8, codebook_size=8, scales=(1, 2)).to_json()
 
 
 def measured() -> LatentSpec:
@@ -166,6 +193,7 @@ def test_a_latent_of_other_channels_is_refused() -> None:
         ({"channels": 2, "layout": "1d"}, "num_tokens belongs to layout 1d"),
         ({"channels": 2, "num_tokens": 4}, "num_tokens belongs to layout 1d"),
         ({"channels": 2, "layout": "4d"}, "layout"),
+        ({"channels": 2, "scales": [1, 2]}, "scales belong to a 2d part with one codebook"),
     ],
 )
 def test_a_part_that_contradicts_itself_is_refused(part: dict[str, Any], message: str) -> None:

@@ -40,7 +40,7 @@ class Grow(nn.Module):
 
 def squares(factor: int) -> Autoencoder:
     spec = LatentSpec.image(3, factor).from_convention(1.0)
-    return Autoencoder(Shrink(factor), Identity(), Grow(factor), spec)
+    return Autoencoder(Shrink(factor), Identity(3), Grow(factor), spec)
 
 
 def whole_numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -162,7 +162,7 @@ class Seeing(nn.Module):
 
 
 def test_plans_at_the_same_time_do_not_interfere() -> None:
-    model = Autoencoder(Seeing(), Identity(), Seeing(), LatentSpec.image(3, 1).from_convention(1.0))
+    model = Autoencoder(Seeing(), Identity(3), Seeing(), LatentSpec.image(3, 1).from_convention(1.0))
     x = torch.randn(1, 3, 60, 70, generator=torch.Generator().manual_seed(0))
     plans = [None, TilePlan(16, 4), TilePlan(24, 8), TilePlan(40, 0)]
     alone = [model.decode(model.encode(x, tiles=plan), tiles=plan) for plan in plans]
@@ -178,7 +178,7 @@ def test_plans_at_the_same_time_do_not_interfere() -> None:
 
 
 def test_a_plan_larger_than_the_picture_changes_nothing() -> None:
-    model = Autoencoder(Seeing(), Identity(), Seeing(), LatentSpec.image(3, 1).from_convention(1.0))
+    model = Autoencoder(Seeing(), Identity(3), Seeing(), LatentSpec.image(3, 1).from_convention(1.0))
     x = torch.randn(1, 3, 21, 34)
     plan = TilePlan(64, 16)
     assert torch.equal(model.encode(x, tiles=plan).z, model.encode(x).z)

@@ -4,24 +4,26 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from tokenizer.bottlenecks.base import BottleneckOutput, zero_loss
+from tokenizer.bottlenecks.base import BottleneckOutput, Codes, refuse_indices, zero_loss
 from tokenizer.core.config import Config
 
 
 class Identity(nn.Module):
     """z = h, deterministic. Source: Chen et al. 2024, Deep Compression Autoencoder, arXiv 2410.10733."""
 
+    def __init__(self, latent_channels: int) -> None:
+        super().__init__()
+        self.input_channels = latent_channels
+        self.noise_channels = 0
+        self.codes: Codes | None = None
+
     def forward(self, h: Tensor, *, sample: bool = False, noise: Tensor | None = None) -> BottleneckOutput:
         """h (B, C, *S) -> the same; there is nothing to sample."""
         return BottleneckOutput(z=h, loss=zero_loss(h))
 
-    def decode_indices(self, indices: Tensor) -> Tensor:
+    def decode_indices(self, indices: Tensor, grid: tuple[int, ...]) -> Tensor:
         """Always an error: this latent is continuous."""
-        raise ValueError("this tokenizer's latent is continuous; it has no indices to decode")
-
-    def input_channels(self, latent_channels: int) -> int:
-        """As many channels as the latent."""
-        return latent_channels
+        refuse_indices()
 
 
 class IdentityConfig(Config):
@@ -29,6 +31,6 @@ class IdentityConfig(Config):
 
     kind: Literal["identity"] = "identity"
 
-    def build(self) -> Identity:
+    def build(self, latent_channels: int) -> Identity:
         """The module."""
-        return Identity()
+        return Identity(latent_channels)

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from tokenizer.bottlenecks.base import BottleneckOutput
+from tokenizer.bottlenecks.base import BottleneckOutput, Codes, refuse_indices
 from tokenizer.core.config import Config
 
 
@@ -42,6 +42,12 @@ class Posterior:
 class KL(nn.Module):
     """Reads mean and logvar from h; the mode is the mean; the loss is the divergence in nats a value."""
 
+    def __init__(self, latent_channels: int) -> None:
+        super().__init__()
+        self.input_channels = 2 * latent_channels
+        self.noise_channels = latent_channels
+        self.codes: Codes | None = None
+
     def forward(self, h: Tensor, *, sample: bool = False, noise: Tensor | None = None) -> BottleneckOutput:
         """h (B, 2C, *S) -> z (B, C, *S)."""
         posterior = Posterior.from_moments(h)
@@ -51,13 +57,9 @@ class KL(nn.Module):
         loss = posterior.kl().mean()
         return BottleneckOutput(z=z, loss=loss, stats={"kl": loss.detach()})
 
-    def decode_indices(self, indices: Tensor) -> Tensor:
+    def decode_indices(self, indices: Tensor, grid: tuple[int, ...]) -> Tensor:
         """Always an error: this latent is continuous."""
-        raise ValueError("this tokenizer's latent is continuous; it has no indices to decode")
-
-    def input_channels(self, latent_channels: int) -> int:
-        """Mean and logvar of every channel."""
-        return 2 * latent_channels
+        refuse_indices()
 
 
 class KLConfig(Config):
@@ -65,6 +67,6 @@ class KLConfig(Config):
 
     kind: Literal["kl"] = "kl"
 
-    def build(self) -> KL:
+    def build(self, latent_channels: int) -> KL:
         """The module."""
-        return KL()
+        return KL(latent_channels)

@@ -1,7 +1,8 @@
 """Typed configuration: frozen, closed to unknown keys, presets in YAML, dotted overrides.
 
 One grammar for every job: ``python -m JOB [PRESET] dotted.key=value ...``. A preset is a name in the job's
-``configs/`` folder or a path. The only flags are ``--help`` (the schema) and ``--print`` (the resolved values).
+``configs/`` folder or a path; it may begin with ``extends: NAME``, another preset in its folder. The only flags
+are ``--help`` (the schema) and ``--print`` (the resolved values).
 """
 
 import contextlib
@@ -170,13 +171,37 @@ def _configs_in(annotation: Any) -> list[type[Config]]:  # a type expression has
     return [config for inner in get_args(annotation) for config in _configs_in(inner)]
 
 
-def _read(path: Path) -> dict[str, Any]:  # YAML: validated by the schema right after
+def _read(
+    path: Path, below: tuple[Path, ...] = ()
+) -> dict[str, Any]:  # YAML: validated by the schema right after
     tree = yaml.safe_load(path.read_text())
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise ValueError(f"{path}: a preset is a mapping of keys to values")
-    return tree
+    if "extends" not in tree:
+        return tree
+    base = path.parent / f"{tree.pop('extends')}.yaml"
+    if base in (path, *below):
+        raise ValueError(f"{path}: extends goes round in a circle through {base.name}")
+    if not base.is_file():
+        raise ValueError(
+            f"{path}: extends {base.stem!r}, but {base.parent} has only: {', '.join(_names(base.parent))}"
+        )
+    return _merge(_read(base, (path, *below)), tree)
+
+
+def _merge(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:  # YAML, as above
+    """``tree`` over ``base``: mappings key by key, anything else replaced; another ``kind`` replaces its mapping."""
+    merged = dict(base)
+    for key, value in tree.items():
+        before = base.get(key)
+        if isinstance(before, dict) and isinstance(value, dict):
+            other_kind = "kind" in value and value["kind"] != before.get("kind")
+            merged[key] = value if other_kind else _merge(before, value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def _override(tree: dict[str, Any], item: str) -> None:

@@ -15,7 +15,7 @@ def moments(mean: float, std: float, shape: tuple[int, ...] = (1, 3, 4, 4)) -> t
 
 def test_the_divergence_is_the_closed_form() -> None:
     for mean, std in ((0.0, 1.0), (1.5, 1.0), (0.0, 0.1), (-2.0, 3.0)):
-        out = KLConfig().build()(moments(mean, std))
+        out = KLConfig().build(3)(moments(mean, std))
         expected = 0.5 * (mean * mean + std * std - 1.0 - 2.0 * math.log(std))
         assert out.loss.item() == pytest.approx(expected, abs=1e-6)
         assert out.stats["kl"].item() == out.loss.item()
@@ -30,7 +30,7 @@ def test_the_divergence_agrees_with_torch_distributions() -> None:
 
 def test_the_standard_normal_costs_nothing_and_is_a_minimum() -> None:
     h = moments(0.0, 1.0).requires_grad_()
-    out = KLConfig().build()(h)
+    out = KLConfig().build(3)(h)
     assert out.loss.item() == 0.0
     out.loss.backward()
     assert h.grad is not None
@@ -39,19 +39,19 @@ def test_the_standard_normal_costs_nothing_and_is_a_minimum() -> None:
 
 def test_the_mode_is_the_mean() -> None:
     h = torch.randn(2, 6, 3, 3)
-    assert torch.equal(KLConfig().build()(h).z, h[:, :3])
+    assert torch.equal(KLConfig().build(3)(h).z, h[:, :3])
 
 
 def test_a_sample_is_the_mean_plus_std_times_the_given_noise() -> None:
     h, noise = torch.randn(2, 6, 3, 3), torch.randn(2, 3, 3, 3)
-    z = KLConfig().build()(h, sample=True, noise=noise).z
+    z = KLConfig().build(3)(h, sample=True, noise=noise).z
     torch.testing.assert_close(z, h[:, :3] + (0.5 * h[:, 3:]).exp() * noise)
-    assert torch.equal(KLConfig().build()(h, sample=True, noise=torch.zeros(2, 3, 3, 3)).z, h[:, :3])
+    assert torch.equal(KLConfig().build(3)(h, sample=True, noise=torch.zeros(2, 3, 3, 3)).z, h[:, :3])
 
 
 def test_samples_without_noise_have_the_posterior_s_moments() -> None:
     torch.manual_seed(0)
-    z = KLConfig().build()(moments(1.5, 0.25, (1, 1, 200, 200)), sample=True).z
+    z = KLConfig().build(3)(moments(1.5, 0.25, (1, 1, 200, 200)), sample=True).z
     assert z.mean().item() == pytest.approx(1.5, abs=0.01)
     assert z.std().item() == pytest.approx(0.25, abs=0.01)
 
@@ -60,7 +60,7 @@ def test_a_wild_logvar_stays_finite() -> None:
     h = torch.cat(
         [torch.zeros(1, 1, 1, 2), torch.tensor([1e4, -1e4]).view(1, 1, 1, 2)], dim=1
     ).requires_grad_()
-    out = KLConfig().build()(h, sample=True, noise=torch.ones(1, 1, 1, 2))
+    out = KLConfig().build(3)(h, sample=True, noise=torch.ones(1, 1, 1, 2))
     (out.z.sum() + out.loss).backward()
     assert torch.isfinite(out.loss)
     assert torch.isfinite(out.z).all()
@@ -69,4 +69,4 @@ def test_a_wild_logvar_stays_finite() -> None:
 
 
 def test_the_encoder_gives_mean_and_logvar() -> None:
-    assert KLConfig().build().input_channels(4) == 8
+    assert KLConfig().build(4).input_channels == 8

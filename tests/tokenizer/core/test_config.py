@@ -7,7 +7,7 @@ import pytest
 import yaml
 from pydantic import Field, ValidationError
 
-from tokenizer.core.config import Config, find_preset, from_cli, refusals
+from tokenizer.core.config import Config, _read, find_preset, from_cli, refusals
 
 
 class Circle(Config):
@@ -221,3 +221,33 @@ def test_a_refusal_is_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) 
 def test_a_defect_is_not_taken_for_a_refusal() -> None:
     with pytest.raises(KeyError), refusals("tokenizer.train"):
         raise KeyError("ours")
+
+
+def presets_in(folder: Path, **texts: str) -> Path:
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+def test_a_preset_extends_another_key_by_key(tmp_path: Path) -> None:
+    folder = presets_in(
+        tmp_path,
+        base="a: {kind: one, deep: {x: 1, y: 2}}\nlist: [1, 2]\nkept: 3\n",
+        middle="extends: base\na: {deep: {y: 5}}\n",
+        leaf="extends: middle\nlist: [9]\n",
+        other="extends: base\na: {kind: two, z: 1}\n",
+    )
+    assert _read(folder / "leaf.yaml") == {
+        "a": {"kind": "one", "deep": {"x": 1, "y": 5}},
+        "list": [9],
+        "kept": 3,
+    }
+    assert _read(folder / "other.yaml")["a"] == {"kind": "two", "z": 1}
+
+
+def test_a_preset_that_extends_nothing_or_itself_is_refused(tmp_path: Path) -> None:
+    folder = presets_in(tmp_path, one="extends: two\n", two="extends: one\n", lost="extends: nobody\n")
+    with pytest.raises(ValueError, match="round in a circle"):
+        _read(folder / "one.yaml")
+    with pytest.raises(ValueError, match=r"extends 'nobody', but .* has only: lost, one, two"):
+        _read(folder / "lost.yaml")

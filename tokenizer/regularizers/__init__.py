@@ -1,0 +1,39 @@
+"""Every regularizer of a training pass. A new one is a file here, a member of the union, and a test.
+
+A second member makes it a union: ``Annotated[FirstConfig | SecondConfig, Field(discriminator="kind")]``.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tokenizer.model import StepOutput
+from tokenizer.regularizers.base import Regularizer
+from tokenizer.regularizers.noise import LatentNoiseConfig
+
+RegularizerConfig = LatentNoiseConfig
+
+
+def build_regularizers(configs: Sequence[RegularizerConfig]) -> dict[str, Regularizer]:
+    """A phase's regularizers by kind, in order.
+
+    Raises:
+        ValueError: if a kind is named twice.
+    """
+    kinds = [config.kind for config in configs]
+    if len(set(kinds)) != len(kinds):
+        raise ValueError(f"regularizers must not name a kind twice, got {kinds}")
+    return {config.kind: config.build() for config in configs}
+
+
+def total_penalty(configs: Sequence[RegularizerConfig], step: StepOutput) -> Tensor:
+    """The penalties of a pass, weighted and summed: a float32 scalar."""
+    weights: dict[str, float] = {config.kind: config.weight for config in configs}
+    total = step.x_hat.new_zeros((), dtype=torch.float32)
+    for kind, value in step.penalties.items():
+        total = total + weights[kind] * value
+    return total
+
+
+__all__ = ["RegularizerConfig", "build_regularizers", "total_penalty"]
