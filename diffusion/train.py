@@ -25,7 +25,7 @@ from diffusion.pipeline import Pipeline
 from diffusion.training import FREE, TrainConfig
 from tokenizer.core import checkpoint, optim, seeding
 from tokenizer.core.config import from_cli, refusals
-from tokenizer.core.descent import Descent
+from tokenizer.core.descent import Descent, DivergedError
 from tokenizer.core.ema import EMA
 from tokenizer.core.run import autocast, build_accelerator, crossed, refuse_changes
 from tokenizer.core.tracking import Averages, Tracker, grid
@@ -332,7 +332,7 @@ def main() -> None:
     """The command line."""
     config = from_cli(TrainConfig, "diffusion.train", Path(__file__).parent / "configs")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    with refusals("diffusion.train"):
+    with refusals("diffusion.train", DivergedError):
         folder = train(config)
     sys.stdout.write(f"trained: {folder}\n")
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tokenizer.config import TokenizerConfig
 from tokenizer.core import checkpoint, optim, seeding
 from tokenizer.core.config import from_cli, refusals
-from tokenizer.core.descent import Descent
+from tokenizer.core.descent import Descent, DivergedError
 from tokenizer.core.ema import EMA
 from tokenizer.core.run import autocast, build_accelerator, crossed, refuse_changes
 from tokenizer.core.tracking import Averages, Tracker, grid
@@ -294,7 +294,8 @@ def save(run: Run, parts: PhaseParts) -> Path:
     """Write a checkpoint that holds everything an exact resume needs; all processes wait for it."""
     if run.accelerator.is_main_process:
         tensors: dict[str, dict[str, Tensor]] = {"model": run.model.state_dict(), "ema": run.ema.state_dict()}
-        texts = {"trainer/state.json": json.dumps({"images": run.images})}
+        state = {"images": run.images, "skipped": parts.descent.skipped_in_a_row}
+        texts = {"trainer/state.json": json.dumps(state)}
         tensors["trainer/optimizer"], texts["trainer/optimizer.json"] = optim.pack(parts.optimizer)
         if parts.adversary is not None:
             more_tensors, more_texts = parts.adversary.state()
@@ -328,6 +329,7 @@ def restore(parts: PhaseParts, folder: Path) -> None:
     }
     texts = {f"trainer/{file.name}": file.read_text() for file in (folder / "trainer").glob("*.json")}
     optim.unpack(parts.optimizer, tensors["trainer/optimizer"], texts["trainer/optimizer.json"])
+    parts.descent.skipped_in_a_row = json.loads(texts["trainer/state.json"])["skipped"]
     if parts.adversary is not None:
         parts.adversary.restore(tensors, texts)
 
@@ -370,7 +372,7 @@ def main() -> None:
     """The command line."""
     config = from_cli(TrainConfig, "tokenizer.train", Path(__file__).parent / "configs")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    with refusals("tokenizer.train"):
+    with refusals("tokenizer.train", DivergedError):
         folder = train(config)
     sys.stdout.write(f"trained: {folder}\n")
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tokenizer import train as loop
 from tokenizer.core import checkpoint
+from tokenizer.core.descent import DivergedError
 from tokenizer.loading import load, load_folder
 from tokenizer.train import choose_trained, train, trained_names
 from tokenizer.training import TrainConfig
@@ -242,9 +243,30 @@ def test_a_step_that_is_not_finite_is_skipped_and_moves_nothing(
     assert int(steps) == 9
 
 
+def test_a_run_that_goes_on_remembers_how_many_steps_it_skipped_in_a_row(
+    tiny_run: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """12 of them, an interruption, and the eighth after it is the twentieth: the run stops."""
+    phase = {"resolution": 16, "images": 120, "batch": 4, "losses": [{"kind": "l1"}]}
+    config = TrainConfig.parse(tiny_run(phases=[phase], save_every=8))
+    real, calls = loop.to_pixels, {"count": 0}
+
+    def poisoned(data: Tensor) -> Tensor:
+        calls["count"] += 1
+        if calls["count"] == 13:
+            raise KeyboardInterrupt
+        return real(data) * float("nan")
+
+    monkeypatch.setattr(loop, "to_pixels", poisoned)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    with pytest.raises(DivergedError, match="20 steps in a row were not finite, the last after 76 images"):
+        train(config)
+
+
 def test_the_last_checkpoint_says_how_it_was_made(tiny_run: Settings) -> None:
     settings = tiny_run()
     folder = train(TrainConfig.parse(settings))
     config = checkpoint.read_config(folder)
     assert TrainConfig.parse(config["preset"]) == TrainConfig.parse(settings)
-    assert json.loads((folder / "trainer/state.json").read_text()) == {"images": 40}
+    assert json.loads((folder / "trainer/state.json").read_text()) == {"images": 40, "skipped": 0}

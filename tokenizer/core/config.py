@@ -107,11 +107,11 @@ def from_cli(schema: type[C], job: str, presets: Path | None = None, argv: Seque
 
 
 @contextlib.contextmanager
-def refusals(job: str) -> Iterator[None]:
-    """Around the work of a job: what cannot be done as asked is one line on stderr and exit status 2."""
+def refusals(job: str, *more: type[Exception]) -> Iterator[None]:
+    """Around the work of a job: what cannot be done as asked (or is one of ``more``) is one line and exit status 2."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, *more) as error:
         sys.stderr.write(f"{job}: {error}\n")
         raise SystemExit(2) from None
 

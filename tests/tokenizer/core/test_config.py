@@ -223,6 +223,13 @@ def test_a_defect_is_not_taken_for_a_refusal() -> None:
         raise KeyError("ours")
 
 
+def test_a_job_names_what_else_it_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop, refusals("tokenizer.train", ArithmeticError):
+        raise OverflowError("20 steps in a row were not finite")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "tokenizer.train: 20 steps in a row were not finite\n"
+
+
 def presets_in(folder: Path, **texts: str) -> Path:
     for name, text in texts.items():
         (folder / f"{name}.yaml").write_text(text)
