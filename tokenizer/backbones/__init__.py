@@ -6,7 +6,8 @@ from pydantic import Field
 
 from tokenizer.backbones.dcae import DCAEConfig
 from tokenizer.backbones.kl import KLBackboneConfig
+from tokenizer.backbones.vit import ViTConfig
 
-BackboneConfig = Annotated[DCAEConfig | KLBackboneConfig, Field(discriminator="kind")]
+BackboneConfig = Annotated[DCAEConfig | KLBackboneConfig | ViTConfig, Field(discriminator="kind")]
 
 __all__ = ["BackboneConfig"]
