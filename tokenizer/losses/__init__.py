@@ -5,12 +5,14 @@ from typing import Annotated
 from pydantic import Field
 
 from tokenizer.losses.bottleneck import BottleneckLossConfig
+from tokenizer.losses.features import FeaturesConfig
 from tokenizer.losses.perceptual import LPIPSConfig
 from tokenizer.losses.pixel import L1Config, L2Config
 from tokenizer.losses.wavelet import WaveletConfig
 
 LossConfig = Annotated[
-    L1Config | L2Config | LPIPSConfig | WaveletConfig | BottleneckLossConfig, Field(discriminator="kind")
+    L1Config | L2Config | LPIPSConfig | FeaturesConfig | WaveletConfig | BottleneckLossConfig,
+    Field(discriminator="kind"),
 ]
 
 __all__ = ["LossConfig"]

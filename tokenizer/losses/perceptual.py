@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
+from tokenizer.core.weights import load_weights
 from tokenizer.layers.precision import full_precision
 from tokenizer.losses.base import WeightedConfig
 from tokenizer.model import StepOutput
@@ -15,16 +15,6 @@ WHERE = (
     "the linear weights (lpips' weights/v0.1/{net}.pth, installed with the lpips package) as losses.linear=FILE"
 )
 _TRUNKS = {"alex": "alexnet-owt-7be5be79.pth", "vgg": "vgg16-397923af.pth"}
-
-
-def load_state(file: Path) -> dict[str, Tensor]:
-    """Tensors of a ``.safetensors`` file, or of a ``.pth`` read without executing anything it may contain."""
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return dict(load_file(file))
-    state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    return state
 
 
 def build_lpips(net: Literal["alex", "vgg"], backbone: Path | None, linear: Path | None) -> nn.Module:
@@ -47,11 +37,11 @@ def build_lpips(net: Literal["alex", "vgg"], backbone: Path | None, linear: Path
         )
         raise ValueError(WHERE.format(trunk=_TRUNKS[net], net=net) + f"; {missing}")
     model: nn.Module = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
-    trunk = {name.removeprefix("features."): value for name, value in load_state(backbone).items()}
+    trunk = {name.removeprefix("features."): value for name, value in load_weights(backbone).items()}
     features = model.get_submodule("net")
     wanted = features.state_dict()  # names are slice1.0.weight: the number after the slice is torchvision's
     features.load_state_dict({name: trunk[name.split(".", 1)[1]] for name in wanted})
-    model.load_state_dict(load_state(linear), strict=False)
+    model.load_state_dict(load_weights(linear), strict=False)
     return model.eval().requires_grad_(False)
 
 
