@@ -26,7 +26,8 @@ from tqdm import tqdm
 
 from tokenizer.core import checkpoint, seeding
 from tokenizer.core.config import Config, from_cli, refusals
-from tokenizer.data.images import ImageFolder, Sample
+from tokenizer.data.images import Images, Sample
+from tokenizer.data.source import read_or_next
 from tokenizer.data.transforms import to_pixels
 from tokenizer.loading import load
 from tokenizer.model import Tokenizer
@@ -38,9 +39,9 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class LatentsData(Config):
-    """Pictures to encode: a folder of classes, each a folder of pictures."""
+    """Pictures to encode: a folder of classes, each a folder of pictures; or .tar shards."""
 
-    path: Path
+    path: Path = Field(description="folder of pictures, or .tar shards")
     resolution: int = Field(ge=8, description="side of the centre crop in pixels")
     num_workers: int = Field(default=2, ge=0, description="processes that decode pictures")
 
@@ -197,7 +198,7 @@ def encode_folder(tokenizer: Tokenizer, config: LatentsConfig) -> LatentsInfo:
     Raises:
         ValueError: if the folder holds latents of another tokenizer or of other pictures, naming both.
     """
-    images = ImageFolder(config.data.path, config.data.resolution)
+    images = Images(config.data.path, config.data.resolution)
     info = describe(tokenizer, images, config)
     config.out.mkdir(parents=True, exist_ok=True)
     if (config.out / INFO).is_file():
@@ -213,7 +214,7 @@ def encode_folder(tokenizer: Tokenizer, config: LatentsConfig) -> LatentsInfo:
     return info
 
 
-def describe(tokenizer: Tokenizer, images: ImageFolder, config: LatentsConfig) -> LatentsInfo:
+def describe(tokenizer: Tokenizer, images: Images, config: LatentsConfig) -> LatentsInfo:
     """What the finished folder will be.
 
     Raises:
@@ -232,13 +233,14 @@ def describe(tokenizer: Tokenizer, images: ImageFolder, config: LatentsConfig) -
     if part.layout != "2d":
         raise ValueError(f"generators here take latents on a grid (2d), this tokenizer's are {part.layout}")
     digest = hashlib.sha256()
-    for file in images.files:
-        digest.update(f"{file.relative_to(config.data.path).as_posix()}\0{file.stat().st_size}\n".encode())
+    for index in range(len(images)):
+        picture = images.source[index]
+        digest.update(f"{picture.name}\0{picture.num_bytes}\n".encode("utf-8", "surrogateescape"))
     return LatentsInfo(
         spec_id=tokenizer.spec_id,
         latent_shape=(shape[0], shape[1], shape[2]),
         size=size,
-        class_names=tuple(images.class_names),
+        class_names=tuple(images.source.class_names),
         num_images=len(images),
         copies=2 if config.flip else 1,
         shard_images=config.shard_images,
@@ -293,7 +295,7 @@ def save_shard(folder: Path, info: LatentsInfo, index: int, tensors: dict[str, T
 @torch.no_grad()
 def _encode_shard(
     tokenizer: Tokenizer,
-    images: ImageFolder,
+    images: Images,
     numbers: Iterable[int],
     info: LatentsInfo,
     config: LatentsConfig,
@@ -316,28 +318,22 @@ def _encode_shard(
     return {"z": z.contiguous(), "label": torch.cat(labels)}
 
 
-def _batches(images: ImageFolder, numbers: list[int], config: LatentsConfig) -> Iterator[Sample]:
+def _batches(images: Images, numbers: list[int], config: LatentsConfig) -> Iterator[Sample]:
     rounds = [numbers[first : first + config.batch] for first in range(0, len(numbers), config.batch)]
     yield from DataLoader(_Readable(images), batch_sampler=rounds, num_workers=config.data.num_workers)
 
 
 class _Readable(Dataset[Sample]):
-    """An ``ImageFolder`` in which a picture that cannot be read is replaced by the next that can, and
-    named."""
+    """``Images`` in which a picture that cannot be read is replaced by the next that can, and named."""
 
-    def __init__(self, images: ImageFolder) -> None:
+    def __init__(self, images: Images) -> None:
         self.images = images
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        for step in range(len(self.images)):
-            try:
-                return self.images[(index + step) % len(self.images)]
-            except ValueError as error:
-                logger.warning("picture replaced by the next one: %s", error)
-        raise ValueError("none of the pictures can be read")
+        return self.images.sample(*read_or_next(self.images.source, index))
 
 
 def _header(info: LatentsInfo, index: int, tensors: dict[str, Tensor]) -> str:

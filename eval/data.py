@@ -1,8 +1,9 @@
-"""Pictures for evaluation: every one of a folder, in order, cropped as the protocol says, never replaced.
+"""Pictures for evaluation: all of a folder or of tar shards, in order, cropped by the protocol, never replaced.
 
 Letters: B pictures, R resolution.
 """
 
+import io
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,8 @@ from torch import Tensor
 from eval.errors import CorruptPictureError, EvaluationError
 from eval.protocols import EvaluationProtocol
 from tokenizer.core.config import Config
-from tokenizer.data.images import list_images, read_image
+from tokenizer.data.picture import Picture, read_image
+from tokenizer.data.source import open_source
 from tokenizer.data.transforms import adm_crop, as_bytes
 
 T = TypeVar("T")
@@ -27,7 +29,7 @@ T = TypeVar("T")
 class DataConfig(Config):
     """Which pictures."""
 
-    path: Path = Field(description="folder of pictures, with or without folders of classes")
+    path: Path = Field(description="folder of pictures, with or without classes; or .tar shards")
     resolution: int | None = Field(
         default=None, description="side of the crop; without it, the short side if all pictures share one"
     )
@@ -47,7 +49,7 @@ class CropBatch:
         data: (B, 3, R, R) uint8.
     """
 
-    files: tuple[Path, ...]
+    files: tuple[Picture, ...]
     data: Tensor
 
 
@@ -56,16 +58,16 @@ class Pictures:
     """The pictures of a job and what happened to them while they were read.
 
     Attributes:
-        root: the folder.
+        root: the folder, or the shards.
         files: those to read, in order.
         resolution: side of the crop.
-        num_found: pictures in the folder, before any limit.
+        num_found: pictures there are, before any limit.
         skipped: sentences on files that could not be read.
         num_upsampled: pictures whose short side is below the resolution.
     """
 
     root: Path
-    files: tuple[Path, ...]
+    files: tuple[Picture, ...]
     resolution: int
     num_found: int
     skipped: list[str] = field(default_factory=list)
@@ -73,22 +75,18 @@ class Pictures:
 
     @classmethod
     def open(cls, config: DataConfig) -> "Pictures":
-        """List a folder and settle the resolution.
+        """List a folder or shards and settle the resolution.
 
         Raises:
-            EvaluationError: if the folder is missing or empty, or the resolution is open.
+            EvaluationError: if the pictures are missing or cannot be listed, or the resolution is open.
         """
         try:
-            files = list_images(config.path)
+            source = open_source(config.path)
         except ValueError as error:
             raise EvaluationError(str(error)) from None
-        chosen = evenly(files, config.max_images or len(files))
+        chosen = [source[index] for index in evenly(range(len(source)), config.max_images or len(source))]
         resolution = config.resolution or shared_side(chosen)
-        return cls(config.path, tuple(chosen), resolution, len(files))
-
-    def name(self, file: Path) -> str:
-        """How reports call a file: its path from the folder."""
-        return file.relative_to(self.root).as_posix()
+        return cls(config.path, tuple(chosen), resolution, len(source))
 
     def batches(self, protocol: EvaluationProtocol, batch_size: int, num_workers: int) -> Iterator[CropBatch]:
         """Crops in order, read ahead by threads.
@@ -96,7 +94,7 @@ class Pictures:
         Raises:
             CorruptPictureError: at the first file that cannot be read, unless the protocol skips such.
         """
-        files: list[Path] = []
+        files: list[Picture] = []
         crops: list[Tensor] = []
         for file, crop in self._read_ahead(protocol, num_workers, ahead=2 * batch_size):
             files.append(file)
@@ -109,9 +107,9 @@ class Pictures:
 
     def _read_ahead(
         self, protocol: EvaluationProtocol, num_workers: int, ahead: int
-    ) -> Iterator[tuple[Path, Tensor]]:
+    ) -> Iterator[tuple[Picture, Tensor]]:
         with ThreadPoolExecutor(num_workers) as pool:
-            waiting: deque[tuple[Path, Future[tuple[Tensor, bool]]]] = deque()
+            waiting: deque[tuple[Picture, Future[tuple[Tensor, bool]]]] = deque()
             try:
                 for file in self.files:
                     waiting.append((file, pool.submit(read_crop, file, self.resolution)))
@@ -124,8 +122,8 @@ class Pictures:
                     future.cancel()
 
     def _take(
-        self, protocol: EvaluationProtocol, file: Path, future: "Future[tuple[Tensor, bool]]"
-    ) -> Iterator[tuple[Path, Tensor]]:
+        self, protocol: EvaluationProtocol, file: Picture, future: "Future[tuple[Tensor, bool]]"
+    ) -> Iterator[tuple[Picture, Tensor]]:
         try:
             crop, upsampled = future.result()
         except CorruptPictureError as error:
@@ -137,11 +135,11 @@ class Pictures:
         yield file, crop
 
 
-def read_crop(file: Path, resolution: int) -> tuple[Tensor, bool]:
-    """A file -> its ADM crop (3, R, R) uint8, and whether it had to be enlarged.
+def read_crop(file: Picture, resolution: int) -> tuple[Tensor, bool]:
+    """A picture -> its ADM crop (3, R, R) uint8, and whether it had to be enlarged.
 
     Raises:
-        CorruptPictureError: naming the file.
+        CorruptPictureError: saying where it lies.
     """
     try:
         image = read_image(file)
@@ -158,7 +156,7 @@ def evenly(items: Sequence[T], count: int) -> list[T]:
     return [items[index * len(items) // count] for index in range(count)]
 
 
-def shared_side(files: Sequence[Path]) -> int:
+def shared_side(files: Sequence[Picture]) -> int:
     """The short side of the pictures, from their headers.
 
     Raises:
@@ -167,9 +165,9 @@ def shared_side(files: Sequence[Path]) -> int:
     sides = []
     for file in files:
         try:
-            with Image.open(file) as image:
+            with Image.open(io.BytesIO(file.read())) as image:
                 sides.append(min(image.size))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise CorruptPictureError(f"{file} cannot be read: {error}") from error
     if len(set(sides)) == 1:
         return sides[0]

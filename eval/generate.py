@@ -287,7 +287,7 @@ def _shown(job: Job, samples: Samples, neighbours: Sequence[Neighbour]) -> Itera
                 _Pair(
                     samples.data[row],
                     photograph.flip(-1) if neighbour.mirrored else photograph,
-                    f"seed {job.config.seed + row}; nearest is {job.pictures.name(neighbour.file)}"
+                    f"seed {job.config.seed + row}; nearest is {neighbour.file.name}"
                     f"{' mirrored' if neighbour.mirrored else ''}, {neighbour.distance:.1f} grey levels away",
                 )
             )

@@ -7,11 +7,12 @@ Letters: B pictures, H W rows and columns, N generated pictures.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from tokenizer.data.picture import Picture
 
 SIDE = 32
 METRIC = f"RMS over {SIDE}x{SIDE} RGB area means, grey levels, photographs also mirrored"
@@ -27,7 +28,7 @@ class Neighbour:
         mirrored: whether its mirror image is the nearer one.
     """
 
-    file: Path
+    file: Picture
     distance: float
     mirrored: bool
 
@@ -42,10 +43,10 @@ class NearestPhotographs:
     def __init__(self, made: Tensor) -> None:
         self._made = coarse(made)  # (N, 3 * 32 * 32)
         self._best = torch.full((len(made),), torch.inf)
-        self._files: list[Path | None] = [None] * len(made)
+        self._files: list[Picture | None] = [None] * len(made)
         self._mirrored = [False] * len(made)
 
-    def update(self, files: tuple[Path, ...], photographs: Tensor) -> None:
+    def update(self, files: tuple[Picture, ...], photographs: Tensor) -> None:
         """Show photographs: (B, 3, H, W) uint8."""
         for mirrored in (False, True):
             shown = coarse(photographs.flip(-1) if mirrored else photographs)

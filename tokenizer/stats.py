@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from tokenizer.core import checkpoint
 from tokenizer.core.config import Config, from_cli, refusals
-from tokenizer.data.images import ImageFolder
+from tokenizer.data.images import Images
 from tokenizer.data.transforms import to_pixels
 from tokenizer.loading import load_folder, spec_id_of
 from tokenizer.model import Autoencoder, pad_to
@@ -24,9 +24,9 @@ from tokenizer.spec import LatentSpec
 class StatsData(Config):
     """Pictures to measure on."""
 
-    path: Path
+    path: Path = Field(description="folder of pictures, or .tar shards")
     resolution: int = Field(default=256, ge=8, description="side of the evaluation crop in pixels")
-    num_images: int = Field(default=2048, ge=1, description="evenly spread over the folder")
+    num_images: int = Field(default=2048, ge=1, description="evenly spread over them")
     batch: int = Field(default=16, ge=1)
     num_workers: int = Field(default=2, ge=0)
 
@@ -79,11 +79,11 @@ def measure(model: Autoencoder, batches: Iterable[Tensor]) -> LatentSpec:
 
 
 def pictures(data: StatsData, device: str) -> Iterable[Tensor]:
-    """Evaluation crops, evenly spread over the folder, in batches on the device."""
-    folder = ImageFolder(data.path, data.resolution)
-    count = min(data.num_images, len(folder))
-    chosen = [index * len(folder) // count for index in range(count)]
-    subset = torch.utils.data.Subset(folder, chosen)
+    """Evaluation crops, evenly spread over the pictures, in batches on the device."""
+    images = Images(data.path, data.resolution)
+    count = min(data.num_images, len(images))
+    chosen = [index * len(images) // count for index in range(count)]
+    subset = torch.utils.data.Subset(images, chosen)
     rounds = [list(range(first, min(first + data.batch, count))) for first in range(0, count, data.batch)]
     for sample in torch.utils.data.DataLoader(subset, batch_sampler=rounds, num_workers=data.num_workers):
         yield to_pixels(sample["data"].to(device))

@@ -24,7 +24,7 @@ from tokenizer.core.descent import Descent, DivergedError
 from tokenizer.core.ema import EMA
 from tokenizer.core.run import autocast, build_accelerator, crossed, refuse_changes
 from tokenizer.core.tracking import Averages, Tracker, grid
-from tokenizer.data.images import ImageFolder, Positions, Sample, TrainingOrder, loader
+from tokenizer.data.images import Images, Positions, Sample, TrainingOrder, loader
 from tokenizer.data.transforms import to_pixels
 from tokenizer.loading import config_of, load, load_folder
 from tokenizer.losses.adversarial import Adversary
@@ -147,8 +147,8 @@ def run_phase(run: Run, index: int, begin: int, resuming: Path | None) -> Path |
         restore(parts, resuming)
     if any(name.startswith(("encoder.", "bottleneck.")) for name in trained_names(run.model)):
         run.model.spec = run.model.spec.with_statistics(None)
-    folder = ImageFolder(config.data.path, phase.resolution)
-    order = TrainingOrder(folder, config.seed, config.data.max_scale, config.data.flip)
+    images = Images(config.data.path, phase.resolution)
+    order = TrainingOrder(images, config.seed, config.data.max_scale, config.data.flip)
     positions = Positions(
         run.images,
         begin + phase.span,

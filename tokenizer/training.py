@@ -17,7 +17,9 @@ from tokenizer.regularizers import RegularizerConfig
 class DataConfig(Config):
     """Pictures to train on."""
 
-    path: Path = Field(description="folder of pictures, searched below")
+    path: Path = Field(
+        description="folder of pictures, searched below; or .tar shards: one, a folder of them, a pattern"
+    )
     validation: Path | None = Field(
         default=None, description="pictures to show and measure; none: the first of path"
     )

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from diffusion.latents import INFO, LatentFolder, LatentOrder, LatentsConfig, encode_folder, main, shard_path
-from tokenizer.data.images import ImageFolder
+from tokenizer.data.images import Images
 from tokenizer.data.transforms import to_pixels
 from tokenizer.loading import load, spec_id_of
 from tokenizer.model import Autoencoder
@@ -32,7 +32,7 @@ def test_latents_are_those_of_the_tokenizer(tokenizer_folder: Path, latents_conf
     tokenizer = load(tokenizer_folder)
     encode_folder(tokenizer, config)
     folder = LatentFolder(config.out)
-    images = ImageFolder(config.data.path, 16)
+    images = Images(config.data.path, 16)
     assert len(folder) == len(images) == 12
     assert folder.info.spec_id == spec_id_of(tokenizer_folder)
     assert folder.info.class_names == ("circles", "noise", "stripes")
@@ -41,7 +41,7 @@ def test_latents_are_those_of_the_tokenizer(tokenizer_folder: Path, latents_conf
         z, label = folder[index]
         expected = tokenizer.encode(to_pixels(images[index]["data"][None])).z[0]
         assert torch.allclose(z, expected, atol=1e-5)
-        assert int(label) == images.labels[index]
+        assert int(label) == images.source.label(index)
     with pytest.raises(IndexError, match="latent 12 of 12"):
         folder[12]
 
@@ -51,14 +51,14 @@ def test_mirrored_copies_follow_their_pictures(tokenizer_folder: Path, latents_c
     tokenizer = load(tokenizer_folder)
     encode_folder(tokenizer, config)
     folder = LatentFolder(config.out)
-    images = ImageFolder(config.data.path, 16)
+    images = Images(config.data.path, 16)
     assert len(folder) == 24
     for index in (0, 7):
         x = to_pixels(images[index]["data"][None])
         for copy, view in enumerate((x, x.flip(-1))):
             z, label = folder[2 * index + copy]
             assert torch.allclose(z, tokenizer.encode(view).z[0], atol=1e-5)
-            assert int(label) == images.labels[index]
+            assert int(label) == images.source.label(index)
 
 
 @pytest.mark.parametrize(("storage", "error"), [("bfloat16", 2**-8), ("float16", 2**-11)])
@@ -165,7 +165,7 @@ def test_a_picture_that_cannot_be_read_is_replaced_and_named(
     tokenizer_folder: Path, latents_config: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     damaged = shutil.copytree(latents_config().data.path, tmp_path / "damaged")
-    victim = ImageFolder(damaged, 16).files[1]
+    victim = sorted(damaged.rglob("*.png"))[1]
     victim.write_bytes(b"not a picture")
     config = latents_config(data={"path": damaged, "resolution": 16, "num_workers": 0})
     with caplog.at_level(logging.WARNING):

@@ -10,12 +10,17 @@ from PIL import Image
 from eval.data import DataConfig, Pictures, evenly, read_crop, shared_side
 from eval.errors import CorruptPictureError, EvaluationError
 from eval.protocols import canon_v1
+from tokenizer.data.folder import PictureFile
+
+
+def crop_of(path: Path, resolution: int) -> tuple[torch.Tensor, bool]:
+    return read_crop(PictureFile(path, path.name), resolution)
 
 
 def read(pictures: Pictures, batch_size: int = 3, on_corrupt: str = "fail") -> tuple[list[str], torch.Tensor]:
     protocol = canon_v1(pictures.resolution, "skip" if on_corrupt == "skip" else "fail")
     batches = list(pictures.batches(protocol, batch_size, num_workers=2))
-    names = [pictures.name(file) for batch in batches for file in batch.files]
+    names = [file.name for batch in batches for file in batch.files]
     return names, torch.cat([batch.data for batch in batches])
 
 
@@ -27,12 +32,12 @@ def test_all_pictures_once_in_order(pictures_folder: Path) -> None:
     assert data.shape == (8, 3, 32, 32)
     assert data.dtype == torch.uint8
     for name, crop in zip(names, data, strict=True):
-        assert torch.equal(crop, read_crop(pictures_folder / name, 32)[0])
+        assert torch.equal(crop, crop_of(pictures_folder / name, 32)[0])
 
 
 def test_crop_at_native_size_is_the_centre_untouched(pictures_folder: Path) -> None:
     file = pictures_folder / "cat" / "0.png"
-    crop, upsampled = read_crop(file, 40)
+    crop, upsampled = crop_of(file, 40)
     pixels = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)
     assert torch.equal(crop, pixels[:, :, 6:46])
     assert not upsampled
@@ -46,7 +51,7 @@ def test_crop_halves_by_box_then_bicubic(tmp_path: Path) -> None:
     halved = image.resize((95, 75), Image.Resampling.BOX)
     expected = halved.resize((round(95 * 64 / 75), 64), Image.Resampling.BICUBIC)
     left = (expected.width - 64) // 2
-    crop, _ = read_crop(tmp_path / "a.png", 64)
+    crop, _ = crop_of(tmp_path / "a.png", 64)
     assert np.array_equal(crop.permute(1, 2, 0).numpy(), np.asarray(expected)[:, left : left + 64])
     direct = np.asarray(image.resize(expected.size, Image.Resampling.BILINEAR))[:, left : left + 64]
     assert not np.array_equal(crop.permute(1, 2, 0).numpy(), direct)
@@ -66,7 +71,7 @@ def test_resolution_is_taken_from_pictures_that_share_a_side(pictures_folder: Pa
         Image.new("RGB", (side, 60)).save(tmp_path / f"{side}.png")
     with pytest.raises(EvaluationError, match=r"data\.resolution=30 enlarges none"):
         Pictures.open(DataConfig(path=tmp_path))
-    assert shared_side([tmp_path / "30.png"]) == 30
+    assert shared_side([PictureFile(tmp_path / "30.png", "30.png")]) == 30
 
 
 def test_enlarged_pictures_are_counted(pictures_folder: Path) -> None:

@@ -15,6 +15,8 @@ from eval.metrics.psnr import decibels, mean_squared_error
 from eval.pixels import from_uint8, to_uint8
 from eval.reconstruct import ReconstructConfig, choose, prepare, run
 from eval.report import Report
+from eval.round_trip import with_any_statistics
+from tokenizer.data.folder import PictureFile
 from tokenizer.loading import load
 
 
@@ -63,7 +65,7 @@ def test_psnr_is_that_of_each_picture_encoded_alone(
         rows = list(csv.DictReader(file))
     values = []
     for row in rows:
-        real = read_crop(pictures_folder / row["file"], 32)[0].unsqueeze(0)
+        real = read_crop(PictureFile(pictures_folder / row["file"], row["file"]), 32)[0].unsqueeze(0)
         with torch.inference_mode():
             fake = to_uint8(tokenizer.decode(tokenizer.encode(from_uint8(real))))
         values.append(decibels(mean_squared_error(real, fake)).item())
@@ -98,11 +100,11 @@ def test_a_tokenizer_without_statistics_gives_the_same_numbers(
 ) -> None:
     """Evaluating in the middle of training needs no pass over the data first."""
     job = prepare(config(tokenizer_folder, pictures_folder, tmp_path))
-    real = read_crop(pictures_folder / "cat" / "0.png", 32)[0].unsqueeze(0)
+    real = read_crop(PictureFile(pictures_folder / "cat" / "0.png", "0.png"), 32)[0].unsqueeze(0)
     expected, _ = reconstruct.reconstruct(job, real)
     tokenizer = load(tokenizer_folder)
     tokenizer.spec = tokenizer.spec.with_statistics(None)
-    reconstruct.with_any_statistics(tokenizer)
+    with_any_statistics(tokenizer)
     job.tokenizer = tokenizer
     fake, _ = reconstruct.reconstruct(job, real)
     assert (fake.int() - expected.int()).abs().max() <= 1

@@ -1,0 +1,61 @@
+"""One encoded picture, wherever its bytes lie, and how it is decoded safely."""
+
+import io
+import warnings
+from typing import Protocol
+
+from PIL import Image, ImageOps
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+MAX_PIXELS = 200_000_000
+
+
+class Picture(Protocol):
+    """An encoded picture; its ``str()`` says where it lies, in full."""
+
+    @property
+    def name(self) -> str:
+        """Its path from the folder that was opened; a shard counts as a folder."""
+        ...
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the encoded picture."""
+        ...
+
+    def read(self) -> bytes:
+        """The encoded picture; OSError or ValueError if it cannot be had."""
+        ...
+
+
+def read_image(picture: Picture) -> Image.Image:
+    """Decode a picture: RGB, orientation applied, transparency on white.
+
+    Raises:
+        ValueError: saying where it lies, if it is no picture, cut short, or larger than 200 million pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(picture.read())) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise ValueError(f"{image.width}x{image.height} pixels are too many")
+                image.load()
+                return flatten(ImageOps.exif_transpose(image))
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise ValueError(f"{picture} cannot be read: {error}") from error
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """RGB, with transparency laid on white."""
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(ground, image)
+    return image.convert("RGB")
