@@ -14,8 +14,13 @@ from tokenizer.config import image_spec
 
 # Settings of each kind small enough for a test, and the latent channels they are for.
 EXAMPLES: dict[str, tuple[dict[str, Any], int]] = {
+    "bernoulli": ({"num_codebooks": 2}, 6),
+    "bsq": ({"num_codebooks": 2, "group_bits": 3}, 6),
+    "fsq": ({"levels": [4, 3, 5]}, 3),
     "identity": ({}, 4),
     "kl": ({}, 4),
+    "lfq": ({}, 6),
+    "sigma_vae": ({}, 4),
 }
 MEMBERS = {member.model_fields["kind"].default: member for member in get_args(get_args(BottleneckConfig)[0])}
 KINDS = pytest.mark.parametrize("kind", sorted(EXAMPLES))

@@ -1,6 +1,7 @@
 """The Gaussian posterior: closed forms, its mode, and samples driven by the noise that is given."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -70,3 +71,41 @@ def test_a_wild_logvar_stays_finite() -> None:
 
 def test_the_encoder_gives_mean_and_logvar() -> None:
     assert KLConfig().build(4).input_channels == 8
+
+
+@pytest.mark.parametrize("groups", ["channel", "position"])
+def test_free_bits_floor_the_mean_of_each_group(groups: Literal["channel", "position"]) -> None:
+    h = torch.randn(4, 6, 3, 5)
+    kl = Posterior.from_moments(h).kl()
+    means = kl.mean(dim=(0, 2, 3)) if groups == "channel" else kl.mean(dim=(0, 1)).flatten()
+    floor = float(means.median())
+    out = KLConfig(free_nats=floor, free_groups=groups).build(3)(h)
+    assert out.loss.item() == pytest.approx(sum(max(floor, float(mean)) for mean in means) / len(means))
+    assert out.stats["kl"].item() == pytest.approx(kl.mean().item())
+    assert out.loss.item() > kl.mean().item()
+
+
+@pytest.mark.parametrize("groups", ["channel", "position"])
+def test_free_bits_stop_the_gradient_of_what_is_below(groups: Literal["channel", "position"]) -> None:
+    cheap, dear = moments(0.1, 1.0, (2, 1, 1, 4)), moments(3.0, 1.0, (2, 1, 1, 4))
+    axis = 1 if groups == "channel" else 3
+    h = torch.cat([cheap, dear], dim=3)
+    if groups == "channel":
+        h = torch.cat([cheap[:, :1], dear[:, :1], cheap[:, 1:], dear[:, 1:]], dim=1)
+    h.requires_grad_()
+    KLConfig(free_nats=0.5, free_groups=groups).build(h.shape[1] // 2)(h).loss.backward()
+    assert h.grad is not None
+    mean = h.grad[:, : h.shape[1] // 2]
+    below, above = mean.chunk(2, dim=axis)
+    assert below.abs().max() == 0.0
+    assert above.abs().min() > 0.0
+
+
+def test_free_bits_are_what_a_tie_of_many_small_costs_may_use() -> None:
+    """A posterior at the floor has nothing to gain from the prior: the loss is the floor, exactly."""
+    h = moments(0.0, 1.0).requires_grad_()
+    out = KLConfig(free_nats=0.25).build(3)(h)
+    out.loss.backward()
+    assert out.loss.item() == 0.25
+    assert h.grad is not None
+    assert h.grad.abs().max() == 0.0
