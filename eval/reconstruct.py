@@ -10,7 +10,6 @@ Letters: B pictures, R resolution.
 import csv
 import io
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,6 @@ from eval.data import DataConfig, Pictures, read_crop
 from eval.errors import EvaluationError
 from eval.metrics import Score
 from eval.page import Figure, Section, difference, render
-from eval.pixels import from_uint8, to_uint8
 from eval.protocols import EvaluationProtocol, protocol
 from eval.report import (
     Computed,
@@ -38,10 +36,12 @@ from eval.report import (
     TokenizerRecord,
     write_text,
 )
+from eval.round_trip import Speed, Times, round_trip, with_any_statistics
 from eval.weights import WeightsConfig
 from tokenizer.core.config import Config, from_cli, refusals
+from tokenizer.data.picture import Picture
 from tokenizer.loading import load
-from tokenizer.model import Autoencoder, Tokenizer
+from tokenizer.model import Tokenizer
 from tokenizer.tiling import TilePlan
 
 PRESETS = Path(__file__).parent / "configs" / "reconstruct"
@@ -99,17 +99,8 @@ class Job:
     protocol: EvaluationProtocol
     panel: Panel
     tiles: TilePlan | None
-    files: list[Path] = field(default_factory=list)
-    times: list["Times"] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """Seconds that one batch of ``count`` pictures took."""
-
-    count: int
-    encode_s: float
-    decode_s: float
+    files: list[Picture] = field(default_factory=list)
+    times: list[Times] = field(default_factory=list)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -157,14 +148,6 @@ def prepare(config: ReconstructConfig) -> Job:
     return Job(config, device, tokenizer, pictures, named, panel, tiles)
 
 
-def with_any_statistics(tokenizer: Autoencoder) -> None:
-    """Let a tokenizer without latent statistics be measured: decoding undoes what encoding normalises."""
-    spec = tokenizer.spec
-    if not spec.has_statistics:
-        unit = {part.name: ([0.0] * part.channels, [1.0] * part.channels) for part in spec.parts}
-        tokenizer.spec = spec.with_statistics(unit)
-
-
 def measure(job: Job) -> None:
     """Encode, decode and compare every picture."""
     config, pictures = job.config, job.pictures
@@ -181,31 +164,20 @@ def measure(job: Job) -> None:
         raise EvaluationError(f"none of the {len(pictures.files)} pictures can be read")
 
 
-@torch.inference_mode()
 def reconstruct(job: Job, real: Tensor) -> tuple[Tensor, Times]:
     """uint8 (B, 3, R, R) -> its reconstruction, the same on the CPU, and how long both halves took."""
     config = job.config
-    x = from_uint8(real.to(job.device)).to(DTYPES[config.dtype])
-    machine.synchronize(job.device)
-    start = time.perf_counter()
-    latent = job.tokenizer.encode(x, tiles=job.tiles)
-    machine.synchronize(job.device)
-    middle = time.perf_counter()
-    x_hat = job.tokenizer.decode(latent, tiles=job.tiles)
-    machine.synchronize(job.device)
-    times = Times(len(x), middle - start, time.perf_counter() - middle)
     try:
-        return to_uint8(x_hat).cpu(), times
+        done = round_trip(job.tokenizer, real, device=job.device, dtype=DTYPES[config.dtype], tiles=job.tiles)
     except ValueError as error:
         raise EvaluationError(f"tokenizer={config.tokenizer} dtype={config.dtype}: {error}") from None
+    return done.fake, done.times
 
 
 def _report(job: Job, entries: Mapping[str, Computed | NotComputed]) -> Report:
     config, side = job.config, job.pictures.resolution
     bits = job.tokenizer.spec.bits((side, side), bits_per_value=BITS_PER_VALUE) / (side * side)
-    kept = job.times[1:] or job.times  # the first batch warms up, if there are others
-    count = sum(times.count for times in kept)
-    encode_s, decode_s = sum(times.encode_s for times in kept), sum(times.decode_s for times in kept)
+    speed = Speed.of(job.times)
     return Report(
         job="reconstruct",
         protocol=ProtocolRecord.of(job.protocol),
@@ -215,10 +187,10 @@ def _report(job: Job, entries: Mapping[str, Computed | NotComputed]) -> Report:
         metrics=dict(entries),
         bits_per_pixel=bits,
         compression_ratio=BITS_PER_RGB_PIXEL / bits,
-        images_per_s=count / (encode_s + decode_s),
+        images_per_s=speed.both,
         speed={
-            "encode_images_per_s": count / encode_s,
-            "decode_images_per_s": count / decode_s,
+            "encode_images_per_s": speed.encode,
+            "decode_images_per_s": speed.decode,
             "batch_size": config.batch_size,
         },
         machine=machine.describe(job.device),
@@ -233,7 +205,7 @@ def _per_image(job: Job, scores: Mapping[str, Score]) -> str:
     table.writerow(["file", *columns])
     for index, file in enumerate(job.files):
         values = (f"{column[index]:.6g}" for column in columns.values())
-        table.writerow([job.pictures.name(file), *values])
+        table.writerow([file.name, *values])
     return text.getvalue()
 
 
@@ -254,7 +226,7 @@ def _gallery(job: Job, scores: Mapping[str, Score]) -> list[Section]:
                 ("reconstruction", fake),
                 ("difference x 4", difference(real, fake, gain=4.0)),
             ]
-            figures.append(Figure(shown, f"{job.pictures.name(job.files[index])}: {psnr[index]:.2f} dB"))
+            figures.append(Figure(shown, f"{job.files[index].name}: {psnr[index]:.2f} dB"))
         sections.append(Section(title, figures))
     return sections
 
