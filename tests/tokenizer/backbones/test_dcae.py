@@ -1,9 +1,9 @@
-"""DC-AE: sizes as published, shortcuts as defined, attention equal in both forms. Parity: tests of the adapters."""
+"""DC-AE: sizes as published, impossible layouts refused. Parity with diffusers: tests of the adapters."""
 
 import pytest
 import torch
 
-from tokenizer.backbones.dcae import DCAEConfig, Downsample, LinearAttention, Upsample
+from tokenizer.backbones.dcae import DCAEConfig
 
 PUBLISHED = {"f32c32": 323.4e6, "f64c128": 676.9e6}
 
@@ -47,58 +47,24 @@ def test_shapes(name: str) -> None:
         assert config.build_decoder()(h).shape == x.shape
 
 
-def test_shortcuts_alone_keep_the_mean() -> None:
-    """With zero convolutions, down averages groups of unshuffled channels and up repeats: up(down) is a blur."""
-    down, up = Downsample(4, 8), Upsample(8, 4)
-    for module in (down, up):
-        module.requires_grad_(False)
-        torch.nn.init.zeros_(module.conv.weight)
-        torch.nn.init.zeros_(module.conv.bias)
-    x = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
-    want = torch.nn.functional.pixel_unshuffle(x, 2).view(1, 8, 2, 2, 2).mean(dim=2)
-    assert torch.equal(down(x), want)
-    assert tuple(up(down(x)).shape) == (1, 4, 4, 4)
-    assert float(up(down(x)).mean()) == pytest.approx(float(x.mean()), abs=1e-6)
-
-
-def test_linear_and_quadratic_attention_are_one_function() -> None:
-    attention = LinearAttention(16, head_dim=8)
-    q, k, v = torch.rand(3, 2, 2, 8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(attention._linear(q, k, v), attention._quadratic(q, k, v), atol=1e-12)
-
-
-def test_heads_interleave_q_k_and_v() -> None:
-    """Zeroing the first head_dim rows of the fused weight silences the queries of head 0 and nothing else."""
-    torch.manual_seed(0)
-    attention = LinearAttention(16, head_dim=8).double().requires_grad_(False)
-    x = torch.randn(1, 16, 5, 5, dtype=torch.float64)
-    seen = {}
-    attention.proj.register_forward_hook(lambda _, args, __: seen.update(h=args[0]))
-    attention(x)
-    before = seen["h"]
-    attention.qkv.weight[:8] = 0
-    attention(x)
-    assert float(seen["h"][:, :8].abs().max()) == 0.0
-    assert torch.equal(seen["h"][:, 8:], before[:, 8:])
-
-
-def test_attention_survives_half_precision() -> None:
-    """Sums over 4096 positions overflow float16 unless the ratio is taken in float32."""
-    torch.manual_seed(0)
-    attention = LinearAttention(16, head_dim=8).half()
-    out = attention(20 * torch.randn(1, 16, 64, 64, dtype=torch.float16))
-    assert torch.isfinite(out).all()
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"blocks": ("res",)}, "one entry a stage"),
         ({"encoder_depths": (0, 4, 8, 0, 2, 2)}, "only the first stage"),
-        ({"encoder_depths": (1, 4, 8, 2, 2, 2)}, "both have a downsampling stem"),
+        ({"decoder_blocks": ("res",) * 5}, "decoder_blocks needs one entry a stage"),
+        ({"attention_kernels": (4,)}, "must be odd"),
+        (
+            {"widths": (128, 1024, 1024, 1024, 1024, 1024), "encoder_depths": (1,) * 6},
+            "shortcut from width 128",
+        ),
         ({"latent_channels": 48}, "must divide the last width"),
         ({"widths": (128, 256, 512, 512, 1024, 1030)}, "multiples of 4"),
         ({"head_dim": 1024}, "no head of 1024"),
+        (
+            {"blocks": ("res",) * 6, "decoder_blocks": ("efficientvit",) * 6, "head_dim": 256},
+            "no head of 256",
+        ),
     ],
 )
 def test_impossible_layouts_are_refused(changes: dict[str, object], message: str) -> None:
@@ -109,3 +75,38 @@ def test_impossible_layouts_are_refused(changes: dict[str, object], message: str
 def test_a_bottleneck_that_does_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match="must divide the last width"):
         DCAEConfig().build_encoder(24)
+
+
+def test_each_side_has_its_own_stem_and_blocks() -> None:
+    """Lite: the encoder starts at full resolution with attention further down, the decoder ends with its stem."""
+    config = DCAEConfig(
+        latent_channels=4,
+        widths=(8, 8, 16),
+        encoder_depths=(1, 1, 1),
+        decoder_depths=(0, 1, 2),
+        blocks=("res", "res", "efficientvit"),
+        decoder_blocks=("res",) * 3,
+        decoder_norms=("rms",) * 3,
+        decoder_activations=("silu",) * 3,
+        head_dim=8,
+        attention_kernels=(5,),
+        downsampling="conv",
+    )
+    encoder, decoder = config.build_encoder(4), config.build_decoder()
+    x = torch.zeros(1, 3, 24, 32)
+    z = encoder(x)
+    assert tuple(z.shape) == (1, 4, 6, 8)
+    assert decoder(z).shape == x.shape
+    kinds = [[type(block).__name__ for block in side.blocks()] for side in (encoder, decoder)]
+    assert kinds[0] == ["ResBlock", "Downsample", "ResBlock", "Downsample", "EfficientViTBlock"]
+    assert kinds[1] == ["ResBlock", "ResBlock", "Upsample", "ResBlock"]
+
+
+def test_only_ends_without_shortcuts_can_be_cut() -> None:
+    with pytest.raises(ValueError, match="encoder_out_shortcut and decoder_in_shortcut"):
+        DCAEConfig().latent_layers()
+    free = DCAEConfig(encoder_out_shortcut=False, decoder_in_shortcut=False)
+    last, first = free.latent_layers()
+    with torch.device("meta"):
+        assert free.build_encoder(32).get_submodule(last).weight.shape[0] == 32
+        assert free.build_decoder().get_submodule(first).weight.shape[1] == 32

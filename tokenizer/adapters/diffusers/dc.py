@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tokenizer.adapters.diffusers.convention import Statistics, one_scale, refuse
 from tokenizer.adapters.diffusers.keys import KeyTable, Pair
 from tokenizer.backbones.dcae import Decoder, EfficientViTBlock, Encoder, ResBlock
+from tokenizer.backbones.dcae.resampling import Downsample, Upsample
 from tokenizer.config import TokenizerConfig
 from tokenizer.model import Autoencoder
 from tokenizer.spec import LatentSpec
@@ -21,8 +22,14 @@ NAME = "AutoencoderDC"
 _BLOCKS = {"ResBlock": "res", "EfficientViTBlock": "efficientvit"}
 _NORMS = {"rms_norm": "rms", "batch_norm": "batch"}
 _ACTIVATIONS = {"silu": "silu", "swish": "silu", "relu": "relu"}
+# They resample without moving pixels under any other name than the one that does; the hub writes these.
+_DOWNSAMPLING = {"pixel_unshuffle": "unshuffle", "conv": "conv", "Conv": "conv"}
+_UPSAMPLING = {"pixel_shuffle": "shuffle", "interpolate": "interpolate"}
+_MULTISCALES = ((), (), (), (5,), (5,), (5,))  # their default
 
 _IN_A_BLOCK = (
+    ("attn.to_qkv_multiscale.#.proj_in.", "attention.scales.#.depthwise."),
+    ("attn.to_qkv_multiscale.#.proj_out.", "attention.scales.#.point."),
     ("attn.to_out.", "attention.proj."),
     ("attn.norm_out.", "attention.norm."),
     ("attn.", "attention."),
@@ -52,24 +59,17 @@ def config_from(config: Mapping[str, Any]) -> TokenizerConfig:  # JSON of anothe
         ValueError: naming the setting that our network cannot express.
     """
     widths = tuple(config.get("encoder_block_out_channels", (128, 256, 512, 512, 1024, 1024)))
-    blocks = _per_stage(config, "encoder_block_types", "ResBlock", len(widths), _BLOCKS)
-    norms = _per_stage(config, "decoder_norm_types", "rms_norm", len(widths), _NORMS)
-    for key, default, wanted in (
-        ("in_channels", 3, 3),
-        ("downsample_block_type", "pixel_unshuffle", "pixel_unshuffle"),
-        ("upsample_block_type", "pixel_shuffle", "pixel_shuffle"),
-    ):
-        if config.get(key, default) != wanted:
-            refuse(NAME, key, config.get(key), wanted)
+    stages = len(widths)
+    blocks = _per_stage(config, "encoder_block_types", "ResBlock", stages, _BLOCKS)
+    decoder_blocks = _per_stage(config, "decoder_block_types", "ResBlock", stages, _BLOCKS)
+    norms = _per_stage(config, "decoder_norm_types", "rms_norm", stages, _NORMS)
+    if config.get("in_channels", 3) != 3:
+        refuse(NAME, "in_channels", config["in_channels"], 3)
     if tuple(config.get("decoder_block_out_channels", widths)) != widths:
         refuse(NAME, "decoder_block_out_channels", config["decoder_block_out_channels"], widths)
-    if _per_stage(config, "decoder_block_types", "ResBlock", len(widths), _BLOCKS) != blocks:
-        refuse(NAME, "decoder_block_types", config.get("decoder_block_types"), "encoder_block_types")
-    for side in ("encoder", "decoder"):
-        scales = config.get(f"{side}_qkv_multiscales", ((), (), (), (5,), (5,), (5,)))
-        if any(block == "efficientvit" and tuple(scale) for block, scale in zip(blocks, scales, strict=True)):
-            refuse(NAME, f"{side}_qkv_multiscales", scales, ((),) * len(widths))
-    if any(block == "efficientvit" and norm != "rms" for block, norm in zip(blocks, norms, strict=True)):
+    if any(
+        block == "efficientvit" and norm != "rms" for block, norm in zip(decoder_blocks, norms, strict=True)
+    ):
         raise ValueError(f"{NAME}: an EfficientViTBlock stage needs decoder_norm_types 'rms_norm' there")
     return TokenizerConfig.parse(
         {
@@ -80,14 +80,16 @@ def config_from(config: Mapping[str, Any]) -> TokenizerConfig:  # JSON of anothe
                 "encoder_depths": tuple(config.get("encoder_layers_per_block", (2, 2, 2, 3, 3, 3))),
                 "decoder_depths": tuple(config.get("decoder_layers_per_block", (3, 3, 3, 3, 3, 3))),
                 "blocks": blocks,
+                "decoder_blocks": None if decoder_blocks == blocks else decoder_blocks,
                 "decoder_norms": norms,
-                "decoder_activations": _per_stage(
-                    config, "decoder_act_fns", "silu", len(widths), _ACTIVATIONS
-                ),
+                "decoder_activations": _per_stage(config, "decoder_act_fns", "silu", stages, _ACTIVATIONS),
                 "head_dim": config.get("attention_head_dim", 32),
+                "attention_kernels": _kernels(config, {"encoder": blocks, "decoder": decoder_blocks}),
+                "downsampling": _one(config, "downsample_block_type", "pixel_unshuffle", _DOWNSAMPLING),
+                "upsampling": _one(config, "upsample_block_type", "pixel_shuffle", _UPSAMPLING),
                 "encoder_out_shortcut": config.get("encoder_out_shortcut", True),
                 "decoder_in_shortcut": config.get("decoder_in_shortcut", True),
-                "out_activation": _per_stage(config, "decoder_conv_act_fn", "relu", 1, _ACTIVATIONS)[0],
+                "out_activation": _one(config, "decoder_conv_act_fn", "relu", _ACTIVATIONS),
             },
             "bottleneck": {"kind": "identity"},
         }
@@ -139,16 +141,20 @@ def config_to(autoencoder: Autoencoder) -> dict[str, Any]:  # the arguments of t
         raise ValueError(
             f"{NAME} is deterministic: only a tokenizer with bottleneck identity can be exported to it"
         )
-    sides = {"encoder": _stages(encoder.stages), "decoder": _stages(decoder.stages)}
-    head_dims = [
-        block.attention.head_dim for block in autoencoder.modules() if isinstance(block, EfficientViTBlock)
-    ]
+    sides = _sides(encoder.stages, decoder.stages)
+    attentions = [block.attention for block in autoencoder.modules() if isinstance(block, EfficientViTBlock)]
+    down = {module.conv.stride[0] for module in encoder.modules() if isinstance(module, Downsample)}
+    up = {
+        isinstance(module.after, nn.PixelShuffle)
+        for module in decoder.modules()
+        if isinstance(module, Upsample)
+    }
     config: dict[str, Any] = {
         "in_channels": 3,
         "latent_channels": channels,
-        "attention_head_dim": head_dims[0] if head_dims else 32,
-        "upsample_block_type": "pixel_shuffle",
-        "downsample_block_type": "pixel_unshuffle",
+        "attention_head_dim": attentions[0].head_dim if attentions else 32,
+        "upsample_block_type": "pixel_shuffle" if up == {True} else "interpolate",
+        "downsample_block_type": "pixel_unshuffle" if down == {1} else "conv",
         "decoder_norm_types": tuple(stage.norm for stage in sides["decoder"]),
         "decoder_act_fns": tuple(stage.activation for stage in sides["decoder"]),
         "encoder_out_shortcut": encoder.out_shortcut,
@@ -159,8 +165,14 @@ def config_to(autoencoder: Autoencoder) -> dict[str, Any]:  # the arguments of t
         config[f"{side}_block_types"] = tuple(stage.block for stage in stages)
         config[f"{side}_block_out_channels"] = tuple(stage.width for stage in stages)
         config[f"{side}_layers_per_block"] = tuple(stage.depth for stage in stages)
-        config[f"{side}_qkv_multiscales"] = ((),) * len(stages)
+        config[f"{side}_qkv_multiscales"] = tuple(stage.kernels for stage in stages)
     return config
+
+
+def raw_latent(module: Any, x: Tensor) -> Tensor:  # their class is not typed
+    """What their module makes of x (B, 3, H, W), comparable to our raw z."""
+    z: Tensor = module.encode(x).latent
+    return z
 
 
 def scaled(statistics: Statistics) -> dict[str, Any]:  # as above
@@ -205,24 +217,36 @@ class _Stage(NamedTuple):
     block: str
     norm: str
     activation: str
+    kernels: tuple[int, ...] = ()
+
+
+def _sides(encoder: nn.ModuleList, decoder: nn.ModuleList) -> dict[str, list[_Stage]]:
+    """Every stage of both; an empty first one, whose settings they do not read, follows its neighbours."""
+    sides = {"encoder": _stages(encoder), "decoder": _stages(decoder)}
+    stages = len(encoder)
+    width = next((found[0].width for found in sides.values() if len(found) == stages), None)
+    for found in sides.values():
+        if len(found) < stages:
+            found.insert(0, found[0]._replace(depth=0, width=width or found[0].width // 2))
+    return sides
 
 
 def _stages(stages: nn.ModuleList) -> list[_Stage]:
-    """Every stage; an empty first one, whose settings they do not read, follows its neighbour."""
+    """Every stage that has blocks."""
     found = []
     for stage in stages:
-        assert isinstance(stage, nn.Sequential)  # as dcae.py builds it
+        assert isinstance(stage, nn.Sequential)  # as dcae builds it
         blocks = [block for block in stage if isinstance(block, ResBlock | EfficientViTBlock)]
         if blocks:
             found.append(_describe(blocks[0], len(blocks)))
-    if len(found) < len(stages):
-        found.insert(0, found[0]._replace(depth=0, width=found[0].width // 2))
     return found
 
 
 def _describe(block: ResBlock | EfficientViTBlock, depth: int) -> _Stage:
     if isinstance(block, EfficientViTBlock):
-        return _Stage(depth, block.feed_forward.point.out_channels, "EfficientViTBlock", "rms_norm", "silu")
+        kernels = tuple(scale.depthwise.kernel_size[0] for scale in block.attention.scales)
+        width = block.feed_forward.point.out_channels
+        return _Stage(depth, width, "EfficientViTBlock", "rms_norm", "silu", kernels)
     norm = "batch_norm" if isinstance(block.norm, nn.BatchNorm2d) else "rms_norm"
     return _Stage(depth, block.conv1.in_channels, "ResBlock", norm, _activation(block.activation))
 
@@ -240,3 +264,25 @@ def _per_stage(
     if len(listed) != stages or any(name not in names for name in listed):
         refuse(NAME, key, value, f"{stages} of {', '.join(names)}")
     return tuple(names[name] for name in listed)
+
+
+def _one(config: Mapping[str, Any], key: str, default: str, names: Mapping[str, str]) -> str:
+    """Our name for a setting that they write once."""
+    return _per_stage(config, key, default, 1, names)[0]
+
+
+def _kernels(config: Mapping[str, Any], sides: Mapping[str, tuple[str, ...]]) -> tuple[int, ...]:
+    """The neighbourhoods that all attention stages of both sides share."""
+    found: tuple[int, ...] | None = None
+    for side, blocks in sides.items():
+        key = f"{side}_qkv_multiscales"
+        scales = [tuple(scale) for scale in config.get(key, _MULTISCALES)]
+        if len(scales) != len(blocks):
+            refuse(NAME, key, config.get(key, _MULTISCALES), f"{len(blocks)} entries, one a stage")
+        for block, scale in zip(blocks, scales, strict=True):
+            if block != "efficientvit":
+                continue
+            found = scale if found is None else found
+            if scale != found:
+                refuse(NAME, key, config.get(key, _MULTISCALES), f"{found} in every attention stage")
+    return found or ()

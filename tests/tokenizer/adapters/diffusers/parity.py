@@ -28,6 +28,47 @@ DC: dict[str, dict[str, Any]] = {
         "decoder_act_fns": "relu",
     },
 }
+DC |= {
+    "SANA": {
+        "encoder_layers_per_block": (1, 1, 2),
+        "decoder_layers_per_block": (2, 1, 1),
+        "downsample_block_type": "conv",
+        "upsample_block_type": "interpolate",
+        "encoder_qkv_multiscales": ((), (), (5,)),
+        "decoder_qkv_multiscales": ((), (), (5,)),
+        "decoder_norm_types": "rms_norm",
+        "decoder_act_fns": "silu",
+    },
+    "Lite": {
+        "encoder_layers_per_block": (1, 1, 2),
+        "decoder_layers_per_block": (0, 1, 2),
+        "downsample_block_type": "conv",
+        "encoder_qkv_multiscales": ((), (), (5,)),
+        "decoder_block_types": "ResBlock",
+        "decoder_norm_types": "rms_norm",
+        "decoder_act_fns": "silu",
+        "decoder_conv_act_fn": "silu",
+    },
+    "1.1": {
+        "encoder_layers_per_block": (0, 2, 1),
+        "decoder_layers_per_block": (0, 2, 1),
+        "encoder_block_types": "ResBlock",
+        "decoder_block_types": "ResBlock",
+        "encoder_out_shortcut": False,
+        "decoder_in_shortcut": False,
+        "decoder_norm_types": "rms_norm",
+        "decoder_act_fns": "silu",
+        "decoder_conv_act_fn": "silu",
+    },
+    "two neighbourhoods, stem strided": {
+        "encoder_layers_per_block": (0, 1, 1),
+        "decoder_layers_per_block": (0, 1, 1),
+        "downsample_block_type": "conv",
+        "upsample_block_type": "interpolate",
+        "encoder_qkv_multiscales": ((), (), (3, 5)),
+        "decoder_qkv_multiscales": ((), (), (3, 5)),
+    },
+}
 
 
 KL: dict[str, dict[str, Any]] = {
@@ -36,6 +77,21 @@ KL: dict[str, dict[str, Any]] = {
     "shift and scale": {"shift_factor": 0.0609, "scaling_factor": 1.5305},
     "per channel": {"latents_mean": (0.1, -0.2, 0.3, 0.0), "latents_std": (1.5, 0.5, 2.0, 1.0)},
     "no attention": {"mid_block_add_attention": False, "layers_per_block": 1},
+    "attention at levels": {
+        "down_block_types": ("DownEncoderBlock2D", "AttnDownEncoderBlock2D", "AttnDownEncoderBlock2D"),
+        "up_block_types": ("AttnUpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"),
+    },
+    "attention in the encoder": {
+        "down_block_types": ("DownEncoderBlock2D", "DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
+    },
+}
+
+
+TINY: dict[str, dict[str, Any]] = {
+    "as published": {},
+    "other widths": {"encoder_block_out_channels": (8,) * 3, "decoder_block_out_channels": (12,) * 3},
+    "other depths": {"num_encoder_blocks": (2, 0, 1), "num_decoder_blocks": (1, 2, 0)},
+    "shift and scale": {"shift_factor": 0.0609, "scaling_factor": 1.5305, "latent_channels": 16},
 }
 
 
@@ -87,6 +143,16 @@ def kl(**changes: Any) -> nn.Module:
     return randomize(diffusers.AutoencoderKL(**settings | changes))
 
 
+def taesd(**changes: Any) -> nn.Module:
+    settings: dict[str, Any] = {
+        "encoder_block_out_channels": (8,) * 3,
+        "decoder_block_out_channels": (8,) * 3,
+        "num_encoder_blocks": (1, 2, 1),
+        "num_decoder_blocks": (2, 1, 1),
+    }
+    return randomize(diffusers.AutoencoderTiny(**settings | changes))
+
+
 def picture(height: int = 32, width: int = 48) -> Tensor:
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(7)) * 2 - 1
 
@@ -96,6 +162,8 @@ def their_latent(module: nn.Module, x: Tensor) -> Tensor:
     config = module.config
     if isinstance(module, diffusers.AutoencoderDC):
         return module.encode(x).latent * config.scaling_factor
+    if isinstance(module, diffusers.AutoencoderTiny):
+        return (module.encode(x).latents - config.shift_factor) * config.scaling_factor
     z = module.encode(x).latent_dist.mode()
     if config.latents_mean is not None:
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (config.latents_mean, config.latents_std))
@@ -142,8 +210,14 @@ def tiny(kind: str, statistics: tuple[list[float], list[float]] | None = None) -
             "head_dim": 8,
         },
         "kl": {"widths": (8, 16, 16), "norm_groups": 4, "blocks_per_level": 1},
+        "taesd": {
+            "encoder_width": 8,
+            "decoder_width": 8,
+            "encoder_blocks": (1, 1, 1),
+            "decoder_blocks": (1, 1, 1),
+        },
     }[kind]
-    bottleneck = {"dcae": "identity", "kl": "kl"}[kind]
+    bottleneck = {"dcae": "identity", "kl": "kl", "taesd": "identity"}[kind]
     tree = {"backbone": {"kind": kind, **backbone}, "bottleneck": {"kind": bottleneck}}
     autoencoder = TokenizerConfig.parse(tree).build()
     randomize(autoencoder)

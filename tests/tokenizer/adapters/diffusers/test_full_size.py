@@ -3,15 +3,22 @@
 One of them, f32c32, is built with random weights and compared number by number.
 """
 
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import pytest
 import torch
+import yaml
 
-from tokenizer.adapters.diffusers import dc, from_diffusers, kl, to_diffusers
+import tokenizer
+from tokenizer.adapters.diffusers import dc, from_diffusers, kl, tiny, to_diffusers
 from tokenizer.backbones.dcae import DCAEConfig
 from tokenizer.config import TokenizerConfig
+from tokenizer.core.config import find_preset
+from tokenizer.training import TrainConfig
+
+PRESETS = Path(__file__).parents[4] / "tokenizer" / "configs"
 
 
 def published_dc(latent_channels: int, extra_stages: int) -> dict[str, Any]:
@@ -55,6 +62,80 @@ def test_dc_ae(latent_channels: int, extra_stages: int, factor: int, millions: f
     assert {key: back[key] for key in settings} == settings
 
 
+# The descendants of DC-AE, as the configurations of their released models say (DC-Gen, Apache-2.0).
+SANA: dict[str, Any] = {
+    "latent_channels": 32,
+    "encoder_block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+    "decoder_block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+    "encoder_block_out_channels": (128, 256, 512, 512, 1024, 1024),
+    "decoder_block_out_channels": (128, 256, 512, 512, 1024, 1024),
+    "encoder_layers_per_block": (2, 2, 2, 3, 3, 3),
+    "decoder_layers_per_block": (3, 3, 3, 3, 3, 3),
+    "encoder_qkv_multiscales": ((),) * 3 + ((5,),) * 3,
+    "decoder_qkv_multiscales": ((),) * 3 + ((5,),) * 3,
+    "decoder_norm_types": ("rms_norm",) * 6,
+    "decoder_act_fns": ("silu",) * 6,
+    "downsample_block_type": "conv",
+    "upsample_block_type": "interpolate",
+    "decoder_conv_act_fn": "relu",
+    "encoder_out_shortcut": True,
+    "decoder_in_shortcut": True,
+}
+LITE = SANA | {
+    "decoder_block_types": ("ResBlock",) * 6,
+    "decoder_layers_per_block": (0, 3, 5, 4, 4, 4),
+    "decoder_qkv_multiscales": ((),) * 6,
+    "upsample_block_type": "pixel_shuffle",
+    "decoder_conv_act_fn": "silu",
+}
+
+
+def residual(stages: int) -> dict[str, Any]:
+    """DC-AE 1.1 and 1.5: residual blocks alone, no shortcut next to the latent."""
+    return {
+        "latent_channels": 128,
+        "encoder_block_types": ("ResBlock",) * stages,
+        "decoder_block_types": ("ResBlock",) * stages,
+        "encoder_block_out_channels": (128, 256, 512, 512, *(1024,) * (stages - 4)),
+        "decoder_block_out_channels": (128, 256, 512, 512, *(1024,) * (stages - 4)),
+        "encoder_layers_per_block": (0, 5, 10, *(4,) * (stages - 3)),
+        "decoder_layers_per_block": (0, 5, 10, *(4,) * (stages - 3)),
+        "encoder_qkv_multiscales": ((),) * stages,
+        "decoder_qkv_multiscales": ((),) * stages,
+        "decoder_norm_types": ("rms_norm",) * stages,
+        "decoder_act_fns": ("silu",) * stages,
+        "encoder_out_shortcut": False,
+        "decoder_in_shortcut": False,
+        "decoder_conv_act_fn": "silu",
+    }
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings"),
+    [
+        ("dcae_sana_f32c32", SANA),
+        ("dcae_lite_f32c32", LITE),
+        ("dcae_1_1_f32c128", residual(6)),
+        ("dcae_1_5_f64c128", residual(7)),
+    ],
+    ids=["SANA", "Lite", "1.1", "1.5"],
+)
+def test_descendants_of_dc_ae(preset: str, settings: dict[str, Any]) -> None:
+    """Same tensors and as many parameters as theirs, the same settings back, and the preset of that name."""
+    config = dc.config_from(settings)
+    with torch.device("meta"):
+        ours = config.build()
+        theirs = diffusers.AutoencoderDC(**settings)
+    parameters = sum(parameter.numel() for parameter in ours.parameters())
+    assert parameters == sum(parameter.numel() for parameter in theirs.parameters())
+    mapped = {key: tensor.shape for key, tensor in dc.tensors_from(theirs.state_dict()).items()}
+    assert mapped == {key: tensor.shape for key, tensor in ours.state_dict().items()}
+    back = dc.config_to(ours)
+    assert {key: back[key] for key in settings} == settings
+    tree = yaml.safe_load((Path(tokenizer.__file__).parent / "configs" / f"{preset}.yaml").read_text())
+    assert TokenizerConfig.parse(tree["model"]) == config
+
+
 def test_the_default_dc_ae_is_f32c32_as_published() -> None:
     config = dc.config_from(published_dc(32, 0))
     assert config.backbone == DCAEConfig()
@@ -85,6 +166,39 @@ def test_kl(latent_channels: int, quant: bool, millions: float) -> None:
     assert mapped == {key: tensor.shape for key, tensor in ours.state_dict().items()}
     back = kl.config_to(ours)
     assert {key: back[key] for key in settings} == settings
+
+
+def test_kl_f16c16() -> None:
+    """MAR's KL-16 in their words: attention at the encoder's last level only."""
+    settings = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4 + ("AttnDownEncoderBlock2D",),
+        "up_block_types": ("UpDecoderBlock2D",) * 5,
+        "block_out_channels": (128, 128, 256, 256, 512),
+        "layers_per_block": 2,
+        "latent_channels": 16,
+    }
+    config = kl.config_from(settings)
+    with torch.device("meta"):
+        ours = config.build()
+        theirs = diffusers.AutoencoderKL(**settings)
+    assert ours.spec.z.spatial_factor == 16
+    mapped = {key: tensor.shape for key, tensor in kl.tensors_from(theirs.state_dict()).items()}
+    assert mapped == {key: tensor.shape for key, tensor in ours.state_dict().items()}
+    back = kl.config_to(ours)
+    assert {key: back[key] for key in settings} == settings
+
+
+@pytest.mark.parametrize("name", ["kl_f8c4", "kl_f8c16", "kl_f16c16", "taesd"])
+def test_presets_are_what_diffusers_builds(name: str) -> None:
+    """A preset, exported, has the tensors of diffusers' class for its settings."""
+    config = TrainConfig.load(find_preset(name, PRESETS), ["data.path=pictures", "out=run"]).model
+    assert config is not None
+    family = tiny if name == "taesd" else kl
+    with torch.device("meta"):
+        ours = config.build()
+        theirs = getattr(diffusers, family.NAME)(**family.config_to(ours))
+    mapped = {key: tensor.shape for key, tensor in family.tensors_from(theirs.state_dict()).items()}
+    assert mapped == {key: tensor.shape for key, tensor in ours.state_dict().items()}
 
 
 @pytest.mark.slow
