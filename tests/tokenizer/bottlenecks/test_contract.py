@@ -17,10 +17,16 @@ EXAMPLES: dict[str, tuple[dict[str, Any], int]] = {
     "bernoulli": ({"num_codebooks": 2}, 6),
     "bsq": ({"num_codebooks": 2, "group_bits": 3}, 6),
     "fsq": ({"levels": [4, 3, 5]}, 3),
+    "ibq": ({"codebook_size": 32}, 6),
     "identity": ({}, 4),
     "kl": ({}, 4),
     "lfq": ({}, 6),
+    "multichannel_vq": ({"codebook_size": 16, "num_codebooks": 2, "update": "ema"}, 6),
+    "multiscale_vq": ({"codebook_size": 32, "scales": [1, 2, 4], "num_phi": 2}, 6),
+    "residual_vq": ({"codebook_size": 16, "num_codebooks": 3}, 6),
     "sigma_vae": ({}, 4),
+    "vq": ({"codebook_size": 32, "update": "ema", "distance": "cosine", "revival": "reset"}, 6),
+    "vq_wae": ({"codebook_size": 32}, 6),
 }
 MEMBERS = {member.model_fields["kind"].default: member for member in get_args(get_args(BottleneckConfig)[0])}
 KINDS = pytest.mark.parametrize("kind", sorted(EXAMPLES))
