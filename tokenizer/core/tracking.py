@@ -1,5 +1,8 @@
-"""What a run shows: a progress bar, TensorBoard scalars, and pictures as PNG files."""
+"""What a run shows: a progress bar, scalars for TensorBoard and as lines of JSON, and pictures as PNG files."""
 
+import json
+import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +13,32 @@ import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
+
+SCALARS = "scalars.jsonl"
+
+
+def append_scalars(file: Path, images: int, values: Mapping[str, float]) -> None:
+    """Add one line, ``{"images": ..., name: value}``; what is not finite becomes text, since JSON has no NaN."""
+    entry = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+    with file.open("ab+") as stream:
+        if stream.tell() and os.pread(stream.fileno(), 1, stream.tell() - 1) != b"\n":
+            stream.write(b"\n")  # a process ended in the middle of the line before
+        stream.write(json.dumps({"images": images} | entry).encode() + b"\n")
+
+
+def read_scalars(file: Path) -> list[dict[str, float]]:
+    """The lines in the order of their positions; where a resumed run came by twice, the later line counts.
+
+    A line that was cut short by the end of a process is left out.
+    """
+    found: dict[tuple[float, frozenset[str]], dict[str, float]] = {}
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        try:
+            entry = {name: float(value) for name, value in json.loads(line).items()}
+        except (ValueError, TypeError, AttributeError):
+            continue
+        found[entry["images"], frozenset(entry)] = entry
+    return sorted(found.values(), key=lambda entry: entry["images"])
 
 
 class Averages:
@@ -37,7 +66,7 @@ class Tracker:
     """Progress bar, scalars and pictures of one run; silent on all processes but the main one.
 
     Args:
-        path: the run's folder; scalars go to ``tensorboard/``, pictures to ``pictures/``.
+        path: the run's folder; scalars go to ``tensorboard/`` and ``scalars.jsonl``, pictures to ``pictures/``.
         main: whether this process shows anything.
     """
 
@@ -87,6 +116,7 @@ class Tracker:
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, images)
+            append_scalars(self.path / SCALARS, images, values)
         if self._bar is not None:
             self._bar.set_postfix(
                 {name: f"{values[name]:.4g}" for name in show if name in values}, refresh=False

@@ -1,12 +1,13 @@
 """Means are means; grids are laid out as said; files appear."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from tokenizer.core.tracking import Averages, Tracker, grid
+from tokenizer.core.tracking import SCALARS, Averages, Tracker, append_scalars, grid, read_scalars
 
 
 def test_averages() -> None:
@@ -37,7 +38,28 @@ def test_a_run_leaves_scalars_and_pictures(tmp_path: Path, capsys: pytest.Captur
     with Image.open(file) as picture:
         assert picture.size == (5, 4)
     assert list((tmp_path / "tensorboard").iterdir())
+    assert read_scalars(tmp_path / SCALARS) == [{"images": 10, "loss": 0.5}]
     assert "img" in capsys.readouterr().err
+
+
+def test_scalars_survive_interruptions(tmp_path: Path) -> None:
+    """A resumed run writes its positions again, a killed one leaves half a line, and losses may be NaN."""
+    file = tmp_path / SCALARS
+    assert read_scalars(file) == []
+    append_scalars(file, 10, {"loss": 3.0})
+    append_scalars(file, 20, {"loss": 2.0})
+    append_scalars(file, 20, {"validation": 7.0})
+    file.write_text(file.read_text() + '{"images": 30, "lo')
+    append_scalars(file, 20, {"loss": 1.5})
+    append_scalars(file, 30, {"loss": float("nan")})
+    entries = read_scalars(file)
+    assert entries[:3] == [
+        {"images": 10, "loss": 3.0},
+        {"images": 20, "loss": 1.5},
+        {"images": 20, "validation": 7.0},
+    ]
+    assert math.isnan(entries[3]["loss"])
+    assert "NaN" not in file.read_text()
 
 
 def test_other_processes_are_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
