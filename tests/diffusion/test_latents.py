@@ -16,6 +16,7 @@ import torch
 
 from diffusion.latents import INFO, LatentFolder, LatentOrder, LatentsConfig, encode_folder, main, shard_path
 from tokenizer.data.images import Images
+from tokenizer.data.pack import PackConfig, pack
 from tokenizer.data.transforms import to_pixels
 from tokenizer.loading import load, spec_id_of
 from tokenizer.model import Autoencoder
@@ -44,6 +45,21 @@ def test_latents_are_those_of_the_tokenizer(tokenizer_folder: Path, latents_conf
         assert int(label) == images.source.label(index)
     with pytest.raises(IndexError, match="latent 12 of 12"):
         folder[12]
+
+
+def test_latents_of_shards_are_those_of_the_folder(
+    tokenizer_folder: Path, latents_config: Make, tmp_path: Path
+) -> None:
+    tokenizer, config = load(tokenizer_folder), latents_config()
+    pack(PackConfig(path=config.data.path, out=tmp_path / "shards", shard_images=5))
+    data = {"path": tmp_path / "shards", "resolution": 16, "num_workers": 0}
+    encode_folder(tokenizer, config)
+    encode_folder(tokenizer, latents_config(data=data, out=tmp_path / "of_shards"))
+    one, two = LatentFolder(config.out), LatentFolder(tmp_path / "of_shards")
+    assert two.info.class_names == one.info.class_names == ("circles", "noise", "stripes")
+    assert two.info.pictures != one.info.pictures  # other files: neither folder goes on as the other
+    for index in range(12):
+        assert all(torch.equal(a, b) for a, b in zip(one[index], two[index], strict=True))
 
 
 def test_mirrored_copies_follow_their_pictures(tokenizer_folder: Path, latents_config: Make) -> None:

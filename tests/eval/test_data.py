@@ -11,6 +11,7 @@ from eval.data import DataConfig, Pictures, evenly, read_crop, shared_side
 from eval.errors import CorruptPictureError, EvaluationError
 from eval.protocols import canon_v1
 from tokenizer.data.folder import PictureFile
+from tokenizer.data.pack import PackConfig, pack
 
 
 def crop_of(path: Path, resolution: int) -> tuple[torch.Tensor, bool]:
@@ -33,6 +34,27 @@ def test_all_pictures_once_in_order(pictures_folder: Path) -> None:
     assert data.dtype == torch.uint8
     for name, crop in zip(names, data, strict=True):
         assert torch.equal(crop, crop_of(pictures_folder / name, 32)[0])
+
+
+def test_shards_are_read_as_their_folder(pictures_folder: Path, tmp_path: Path) -> None:
+    shards = pack(PackConfig(path=pictures_folder, out=tmp_path / "shards", shard_images=3))
+    for limit in (None, 4):
+        settings = {"resolution": 32, "max_images": limit}
+        folder = read(Pictures.open(DataConfig.parse({"path": pictures_folder} | settings)))
+        packed = read(Pictures.open(DataConfig.parse({"path": tmp_path / "shards"} | settings)))
+        assert [name.partition("/")[2] for name in packed[0]] == folder[0]
+        assert torch.equal(packed[1], folder[1])
+    victim = shards[4]
+    data = bytearray(victim.shard.path.read_bytes())
+    data[victim.offset : victim.offset + 64] = bytes(64)
+    victim.shard.path.write_bytes(data)
+    config = DataConfig(path=tmp_path / "shards", resolution=32)
+    with pytest.raises(CorruptPictureError, match=rf"shard-000001\.tar: {victim.member} cannot be read"):
+        read(Pictures.open(config))
+    pictures = Pictures.open(config)
+    names, _ = read(pictures, on_corrupt="skip")
+    assert len(names) == 7
+    assert victim.member in pictures.skipped[0]
 
 
 def test_crop_at_native_size_is_the_centre_untouched(pictures_folder: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from tokenizer.config import TokenizerConfig
 from tokenizer.core import checkpoint
+from tokenizer.data.pack import PackConfig, pack
 from tokenizer.loading import load, spec_id_of
 from tokenizer.stats import Moments, StatsConfig, StatsData, measure, pictures, run
 
@@ -31,6 +32,15 @@ def test_a_constant_channel_is_refused() -> None:
 def test_pictures_are_spread_evenly(photographs: Path) -> None:
     data = StatsData(path=photographs, resolution=16, num_images=4, batch=3, num_workers=0)
     assert [tuple(x.shape) for x in pictures(data, "cpu")] == [(3, 3, 16, 16), (1, 3, 16, 16)]
+
+
+def test_shards_give_the_pictures_of_their_folder(photographs: Path, tmp_path: Path) -> None:
+    pack(PackConfig(path=photographs, out=tmp_path / "shards", shard_images=9))
+    (one,), (two,) = (
+        pictures(StatsData(path=path, resolution=16, num_images=7, num_workers=0), "cpu")
+        for path in (photographs, tmp_path / "shards")
+    )
+    assert torch.equal(one, two)
 
 
 def test_measured_latents_are_normal(tiny_config: TokenizerConfig, photographs: Path, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class Member:
                 is no reason to go on with others.
             ValueError: if bytes are missing.
         """
-        data = os.pread(_open(self.shard).descriptor, self.num_bytes, self.offset)
+        data = _open(self.shard).read(self.num_bytes, self.offset)
         if len(data) != self.num_bytes:
             raise ValueError(f"only {len(data)} of its {self.num_bytes} bytes are there")
         return data
@@ -135,7 +135,7 @@ class Shards:
 
 
 class _Open:
-    """An open shard; closed when nobody reads from it any more, so that a reader never loses it half-way."""
+    """An open shard; closed when nobody holds it any more, so that a reader in another thread never loses it."""
 
     def __init__(self, shard: Shard) -> None:
         try:
@@ -145,6 +145,9 @@ class _Open:
         state = os.fstat(self.descriptor)
         if (state.st_size, state.st_mtime_ns) != (shard.num_bytes, shard.mtime_ns):
             raise RuntimeError(f"{shard.path} was changed since it was indexed: start again")
+
+    def read(self, num_bytes: int, offset: int) -> bytes:
+        return os.pread(self.descriptor, num_bytes, offset)
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):  # not if opening failed
