@@ -11,6 +11,7 @@ from diffusion.training import TrainConfig as GeneratorTraining
 from eval.generate import GenerateConfig
 from eval.reconstruct import ReconstructConfig
 from eval.throughput import ThroughputConfig
+from eval.training_speed import TrainingSpeedConfig
 from tokenizer.core.config import Config
 from tokenizer.train import choose_trained
 from tokenizer.training import TrainConfig as TokenizerTraining
@@ -24,6 +25,7 @@ JOBS: dict[str, tuple[type[Config], list[str]]] = {
     "eval.reconstruct": (ReconstructConfig, ["tokenizer=demo", "data.path=pictures", "out=report"]),
     "eval.generate": (GenerateConfig, ["generator=demo", "data.path=pictures", "out=report"]),
     "eval.throughput": (ThroughputConfig, ["out=report"]),
+    "eval.training_speed": (TrainingSpeedConfig, ["out=report"]),
 }
 
 
