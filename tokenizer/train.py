@@ -212,7 +212,8 @@ def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) ->
     for turn, batch in enumerate(batches):
         last = turn + 1 == count
         x = to_pixels(batch["data"].to(device, non_blocking=True))
-        draw = Draw(batch["key"], seeding.key(run.config.seed, "step", run.images))
+        factor = run.model.spec.padded((1, 1))[0]
+        draw = Draw(batch["key"], seeding.key(run.config.seed, "step", run.images), factor)
         noise = latent_noise(run.model, parts.phase, batch["key"], x)
         with parts.descent.accumulating(last):
             with autocast(device, run.config.precision):

@@ -1,18 +1,21 @@
-"""Every regularizer of a training pass. A new one is a file here, a member of the union, and a test.
-
-A second member makes it a union: ``Annotated[FirstConfig | SecondConfig, Field(discriminator="kind")]``.
-"""
+"""Every regularizer of a training pass. A new one is a file here, a member of the union, and a test."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from tokenizer.model import StepOutput
 from tokenizer.regularizers.base import Regularizer
+from tokenizer.regularizers.consistency import LatentConsistencyConfig
+from tokenizer.regularizers.equivariance import EquivarianceConfig
 from tokenizer.regularizers.noise import LatentNoiseConfig
 
-RegularizerConfig = LatentNoiseConfig
+RegularizerConfig = Annotated[
+    EquivarianceConfig | LatentConsistencyConfig | LatentNoiseConfig, Field(discriminator="kind")
+]
 
 
 def build_regularizers(configs: Sequence[RegularizerConfig]) -> dict[str, Regularizer]:

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from tokenizer.config import TokenizerConfig
 from tokenizer.model import StepOutput
-from tokenizer.regularizers import RegularizerConfig, build_regularizers, total_penalty
+from tokenizer.regularizers import build_regularizers, total_penalty
 from tokenizer.regularizers.base import Draw, Encode, Regularized, Regularizer
+from tokenizer.regularizers.noise import LatentNoiseConfig
 
 DRAW = Draw(keys=torch.tensor([11, 12]), step=5)
 
@@ -51,7 +52,7 @@ def test_each_place_is_where_it_says(tiny_config: TokenizerConfig) -> None:
 
 
 def test_penalties_are_weighted_and_kinds_named_once() -> None:
-    configs = [RegularizerConfig.parse({"kind": "latent_noise", "weight": 3.0})]
+    configs = [LatentNoiseConfig(weight=3.0)]
     step = StepOutput(
         torch.zeros(1), torch.zeros(1), None, torch.zeros(1), penalties={"latent_noise": torch.tensor(2.0)}
     )  # type: ignore[arg-type]  # the bottleneck is not looked at
