@@ -22,10 +22,12 @@ class Draw:
     Attributes:
         keys: (B,) int64, one a sample.
         step: one key for the whole step, the same in all processes.
+        factor: what the sides of pictures must stay multiples of.
     """
 
     keys: Tensor
     step: int
+    factor: int = 1
 
 
 class Regularizer(nn.Module):
