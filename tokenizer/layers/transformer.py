@@ -79,7 +79,7 @@ class LearnedPositions(nn.Module):
         super().__init__()
         self.side = side
         self.table = nn.Parameter(torch.empty(side * side, width))
-        nn.init.trunc_normal_(self.table, std=0.02)
+        nn.init.normal_(self.table, std=0.02)
 
     def forward(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Tensor | None]:
         """tokens (B, N, D) of a grid of rows and columns, plus their positions; no angles."""
@@ -204,8 +204,8 @@ class Transformer(nn.Module):
 
 
 def init_linear(module: nn.Module) -> None:
-    """Truncated normal weights of deviation 0.02 and zero biases for a linear map; anything else is left alone."""
+    """Normal weights of deviation 0.02 and zero biases for a linear map; anything else is left alone."""
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

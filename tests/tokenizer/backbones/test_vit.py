@@ -8,6 +8,7 @@ from torch import nn
 
 from tokenizer.backbones.vit import SIZES, ViTConfig
 from tokenizer.config import TokenizerConfig
+from tokenizer.layers.recompute import recompute_blocks
 
 PUBLISHED = {"S": 43.3e6, "B": 85.8e6, "L": 383.7e6}  # ViTok, table 1
 SMALL: dict[str, Any] = {
@@ -170,3 +171,18 @@ def test_it_learns() -> None:
 def test_impossible_layouts_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ViTConfig.parse(SMALL | changes)
+
+
+def test_recomputed_activations_give_the_same_gradients() -> None:
+    models = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = TokenizerConfig.parse({"backbone": SMALL}).build()
+        if recompute:
+            recompute_blocks(model.encoder, model.decoder)
+        x = torch.rand(1, 3, 16, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        (model(x).x_hat - x).square().mean().backward()
+        models.append(model)
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert one.grad is not None
+        assert torch.equal(one.grad, other.grad)
