@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +19,7 @@ from tests.tokenizer.adapters.diffusers.parity import (
     dc,
     kl,
     picture,
+    taesd,
     their_latent,
     their_picture,
     tiny,
@@ -28,7 +28,7 @@ from tokenizer.adapters.diffusers import from_diffusers, load_diffusers, to_diff
 from tokenizer.config import TokenizerConfig
 
 
-@pytest.mark.parametrize("make", [dc, kl])
+@pytest.mark.parametrize("make", [dc, kl, taesd])
 def test_sides_that_do_not_divide_are_padded_and_cropped(make: Any) -> None:
     theirs = make(**(DC["stem downsamples"] if make is dc else {}))
     ours = from_diffusers(theirs)
@@ -41,7 +41,7 @@ def test_sides_that_do_not_divide_are_padded_and_cropped(make: Any) -> None:
     assert_close(x_hat, their_picture(theirs, latent.z)[..., :29, :43])
 
 
-@pytest.mark.parametrize("kind", ["dcae", "kl"])
+@pytest.mark.parametrize("kind", ["dcae", "kl", "taesd"])
 def test_scaled_export_keeps_raw_latents_and_pictures(kind: str) -> None:
     ours = tiny(kind, UNEVEN)
     theirs = to_diffusers(ours)
@@ -79,7 +79,7 @@ def test_exporting_the_wrong_bottleneck_or_backbone_is_refused() -> None:
         to_diffusers(gaussian)
 
     plain.encoder = nn.Conv2d(3, 4, 1)
-    with pytest.raises(ValueError, match="only dcae and kl backbones"):
+    with pytest.raises(ValueError, match="only dcae, kl, taesd and vqgan backbones"):
         to_diffusers(plain)
 
 
@@ -90,17 +90,15 @@ def tiny_dc_with_kl() -> dict[str, Any]:
 
 
 def test_another_class_is_refused() -> None:
-    with pytest.raises(ValueError, match="AutoencoderTiny.*AutoencoderDC and AutoencoderKL"):
-        from_diffusers(
-            diffusers.AutoencoderTiny(
-                encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4
-            )
-        )
+    with pytest.raises(
+        ValueError, match="ConsistencyDecoderVAE.*AutoencoderDC, AutoencoderKL, AutoencoderTiny, VQModel"
+    ):
+        from_diffusers(type("ConsistencyDecoderVAE", (nn.Module,), {})())
 
 
-@pytest.mark.parametrize("make", [dc, kl])
+@pytest.mark.parametrize("make", [dc, kl, taesd])
 def test_folders_load_without_their_class_and_come_back(make: Any, tmp_path: Path) -> None:
-    theirs = make(**(DC["stem downsamples"] if make is dc else KL["shift and scale"]))
+    theirs = make(**(DC["stem downsamples"] if make is dc else KL["shift and scale"]))  # taesd has both too
     theirs.save_pretrained(tmp_path / "theirs")
     ours = load_diffusers(tmp_path / "theirs")
     assert_same(ours, theirs, picture())
@@ -171,7 +169,7 @@ def test_half_precision_weights_become_float32_and_the_source_stays(tmp_path: Pa
 
 
 def test_our_weights_cross_over_and_back_unchanged() -> None:
-    for kind in ("dcae", "kl"):
+    for kind in ("dcae", "kl", "taesd"):
         ours = tiny(kind, UNEVEN)
         returned = from_diffusers(to_diffusers(ours))
         assert_identical(returned, ours)

@@ -1,14 +1,14 @@
-"""The KL autoencoder on its own; its equality with diffusers is in adapters/test_diffusers.py."""
+"""The KL autoencoder on its own; its equality with diffusers is in adapters/diffusers/test_kl.py."""
 
-import math
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from tokenizer.backbones.kl import Attention, Downsample, KLBackboneConfig, Level, ResBlock, Upsample
+from tokenizer.backbones.kl import KLBackboneConfig
 from tokenizer.config import TokenizerConfig
+from tokenizer.layers.resnet import Attention, Level, ResBlock
 
 
 def tiny(**changes: Any) -> KLBackboneConfig:
@@ -36,6 +36,35 @@ def test_published_f8c4_size() -> None:
     assert model.spec.z.channels == 4
 
 
+def test_attention_stands_where_f16c16_has_it() -> None:
+    """MAR's KL-16: attention after each of the encoder's last blocks, none in the decoder's levels."""
+    tree = {
+        "backbone": {
+            "kind": "kl",
+            "latent_channels": 16,
+            "widths": (128, 128, 256, 256, 512),
+            "encoder_attention": (4,),
+        },
+        "bottleneck": {"kind": "kl"},
+    }
+    with torch.device("meta"):
+        model = TokenizerConfig.parse(tree).build()
+    assert model.spec.z.spatial_factor == 16
+    found = [name for name, module in model.named_modules() if isinstance(module, Attention)]
+    levels = ["encoder.levels.4.attention0", "encoder.levels.4.attention1"]
+    assert found == [*levels, "encoder.mid.attention", "decoder.mid.attention"]
+
+
+@pytest.mark.parametrize("size", [(13, 18), (1, 5), (32, 24)])
+def test_sizes_that_do_not_divide_are_padded_and_cropped(size: tuple[int, int]) -> None:
+    backbone = {"kind": "kl", "widths": (8, 16, 16), "norm_groups": 4, "encoder_attention": (1, 2)}
+    model = TokenizerConfig.parse({"backbone": backbone, "bottleneck": {"kind": "kl"}}).build().eval()
+    model.spec = model.spec.from_convention(1.0)
+    x = torch.rand(1, 3, *size) * 2 - 1
+    with torch.no_grad():
+        assert model.decode(model.encode(x)).shape == x.shape
+
+
 def test_the_quant_convolutions_stand_at_the_latent() -> None:
     config = tiny()
     assert list(dict(config.build_encoder(8).named_children()))[-1] == "quant_conv"
@@ -51,51 +80,6 @@ def test_the_decoder_has_one_block_more_a_level() -> None:
         for level in module.levels:
             assert isinstance(level, Level)
             assert sum(isinstance(block, ResBlock) for block in level) == expected
-
-
-def test_attention_is_softmax_over_all_positions() -> None:
-    attention = Attention(8, groups=4).double()
-    x = torch.randn(2, 8, 3, 5, dtype=torch.float64)
-    q, k, v = attention.qkv(attention.norm(x)).flatten(2).chunk(3, dim=1)  # (B, C, N)
-    weights = torch.softmax(torch.einsum("bcn,bcm->bnm", q, k) / math.sqrt(8), dim=-1)
-    expected = x + attention.proj(torch.einsum("bnm,bcm->bcn", weights, v).view_as(x))
-    torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-10)
-
-
-def test_attention_follows_a_permutation_of_positions() -> None:
-    attention = Attention(8, groups=4).double()
-    x = torch.randn(1, 8, 4, 4, dtype=torch.float64)
-    order = torch.randperm(16)
-    shuffled = x.flatten(2)[..., order].view_as(x)
-    expected = attention(x).flatten(2)[..., order].view_as(x)
-    torch.testing.assert_close(attention(shuffled), expected, rtol=0, atol=1e-10)
-
-
-def test_a_block_that_adds_nothing_is_the_identity() -> None:
-    block = ResBlock(8, 8, groups=4)
-    for parameter in block.conv2.parameters():
-        parameter.data.zero_()
-    x = torch.randn(1, 8, 4, 4)
-    assert torch.equal(block(x), x)
-
-
-def test_downsampling_pads_on_the_right_and_the_bottom_only() -> None:
-    down = Downsample(1)
-    down.conv.weight.data.zero_()
-    down.conv.weight.data[0, 0, 0, 0] = 1.0  # the top left tap reads pixel (2i, 2j): no padding before it
-    assert down.conv.bias is not None
-    down.conv.bias.data.zero_()
-    x = torch.randn(1, 1, 6, 4)
-    assert torch.equal(down(x), x[..., ::2, ::2])
-
-
-def test_upsampling_repeats_pixels() -> None:
-    up = Upsample(2)
-    nn.init.dirac_(up.conv.weight)
-    assert up.conv.bias is not None
-    up.conv.bias.data.zero_()
-    x = torch.randn(1, 2, 3, 4)
-    torch.testing.assert_close(up(x), x.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2))
 
 
 def test_every_parameter_gets_a_finite_gradient() -> None:
@@ -130,3 +114,5 @@ def test_a_width_that_the_groups_do_not_divide_is_refused() -> None:
         KLBackboneConfig.parse({"widths": (8, 12), "norm_groups": 8})
     with pytest.raises(ValueError, match="widths"):
         KLBackboneConfig.parse({"widths": ()})
+    with pytest.raises(ValueError, match="encoder_attention names positions in widths, 0 to 3"):
+        KLBackboneConfig.parse({"encoder_attention": (4,)})

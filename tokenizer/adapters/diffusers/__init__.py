@@ -1,4 +1,6 @@
-"""diffusers' AutoencoderDC and AutoencoderKL <-> our autoencoders, weights and latent convention both ways.
+"""diffusers' autoencoders <-> ours, weights and latent convention both ways.
+
+Each file is one of their classes: AutoencoderDC, AutoencoderKL, AutoencoderTiny, VQModel.
 
 Reading needs only their ``config.json`` and safetensors; diffusers itself is imported when a module of theirs
 is made.
@@ -12,26 +14,27 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from tokenizer.adapters.diffusers import dc, kl
+from tokenizer.adapters.diffusers import dc, kl, tiny, vq
 from tokenizer.adapters.diffusers.convention import Statistics
-from tokenizer.backbones import dcae
-from tokenizer.backbones import kl as kl_backbone
-from tokenizer.config import TokenizerConfig
+from tokenizer.backbones import dcae, taesd
+from tokenizer.bottlenecks.vq import VQ
+from tokenizer.config import TokenizerConfig, image_spec
 from tokenizer.core import checkpoint
+from tokenizer.layers.resnet import Encoder as ResnetEncoder
 from tokenizer.model import Autoencoder
 from tokenizer.spec import LatentSpec
 
 Latents = Literal["scaled", "folded"]
 
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
-_FAMILIES = {dc.NAME: dc, kl.NAME: kl}
+_FAMILIES = {family.NAME: family for family in (dc, kl, tiny, vq)}
 
 
 def from_diffusers(source: nn.Module | Path | str) -> Autoencoder:
     """Our autoencoder with the weights of theirs, float32, in eval mode; the source is left as it was.
 
     Args:
-        source: an AutoencoderDC or AutoencoderKL, or a folder that ``save_pretrained`` wrote.
+        source: a module of one of these classes, or a folder that ``save_pretrained`` wrote.
 
     Raises:
         ValueError: if it is another class, files are missing or damaged, or naming the setting that cannot
@@ -70,7 +73,7 @@ def read_diffusers_config(folder: Path) -> dict[str, Any]:  # JSON of another pr
     config = checkpoint.read_config(folder)
     name = config.get("_class_name")
     if name not in _FAMILIES:
-        raise ValueError(f"{folder}: class {name!r} is not known here, only {' and '.join(_FAMILIES)}")
+        raise ValueError(f"{folder}: class {name!r} is not known here, only {', '.join(_FAMILIES)}")
     return config
 
 
@@ -80,20 +83,23 @@ def diffusers_config(
     """Our configuration and spec for a configuration of theirs that has ``_class_name``."""
     family = _FAMILIES[config["_class_name"]]
     ours = family.config_from(config)
-    return ours, family.spec_from(
-        LatentSpec.image(ours.backbone.latent_channels, ours.backbone.spatial_factor), config
-    )
+    channels = ours.backbone.latent_channels
+    with torch.device("meta"):
+        codes = ours.bottleneck.build(channels).codes
+    return ours, family.spec_from(image_spec(channels, ours.backbone.spatial_factor, codes), config)
 
 
 def to_diffusers(autoencoder: Autoencoder, *, latents: Latents = "scaled") -> nn.Module:
     """Their module, in eval mode, with the weights of ours.
 
     Args:
-        autoencoder: a DC-AE with bottleneck identity, or a KL autoencoder with bottleneck kl.
-        latents: "scaled" keeps raw latents and weights as they are and states one scale (and, for KL, one
-            shift) for all channels: equal to our normalisation where all channels agree, otherwise 1 / rms as
-            DC-AE does. "folded" changes the layers next to the latent so that their latents, with scale 1,
-            equal our normalised ones; AutoencoderKL always can, AutoencoderDC only where every mean is 0.
+        autoencoder: a DC-AE or a TAESD with bottleneck identity, a KL autoencoder with bottleneck kl, or a VQGAN
+            with bottleneck vq.
+        latents: "scaled" keeps raw latents and weights as they are and states one scale (and, where the class
+            has one, one shift) for all channels: equal to our normalisation where all channels agree, otherwise
+            1 / rms as DC-AE does. "folded" changes the layers next to the latent so that their latents, with
+            scale 1, equal our normalised ones; AutoencoderKL always can, AutoencoderDC only where every mean is
+            0, the others never.
 
     Raises:
         ValueError: if the network, or its latents in that way, cannot be expressed, or were never measured.
@@ -101,12 +107,7 @@ def to_diffusers(autoencoder: Autoencoder, *, latents: Latents = "scaled") -> nn
     import diffusers
 
     statistics = Statistics.of(autoencoder.spec)
-    family = dc if isinstance(autoencoder.encoder, dcae.Encoder) else kl
-    if not isinstance(autoencoder.encoder, dcae.Encoder | kl_backbone.Encoder):
-        raise ValueError(
-            f"diffusers has no class for {type(autoencoder.encoder).__module__}: "
-            f"only dcae and kl backbones can be exported, to {' and '.join(_FAMILIES)}"
-        )
+    family = _family_of(autoencoder)
     config = family.config_to(autoencoder)
     state = {key: tensor.detach().to("cpu", copy=True) for key, tensor in autoencoder.state_dict().items()}
     tensors = family.tensors_to(state)
@@ -120,9 +121,32 @@ def to_diffusers(autoencoder: Autoencoder, *, latents: Latents = "scaled") -> nn
     return module.eval()
 
 
+def raw_latent(module: nn.Module, x: Tensor) -> Tensor:
+    """What a module of theirs makes of x (B, 3, H, W): its mode, comparable to our z before it is normalised."""
+    z: Tensor = _FAMILIES[type(module).__name__].raw_latent(module, x)
+    return z
+
+
+def _family_of(autoencoder: Autoencoder) -> Any:  # one of the modules above
+    """The file for an autoencoder of ours.
+
+    Raises:
+        ValueError: if diffusers has no class for its network.
+    """
+    if isinstance(autoencoder.encoder, ResnetEncoder) and isinstance(autoencoder.bottleneck, VQ):
+        return vq
+    for kind, family in ((dcae.Encoder, dc), (ResnetEncoder, kl), (taesd.Encoder, tiny)):
+        if isinstance(autoencoder.encoder, kind):
+            return family
+    raise ValueError(
+        f"diffusers has no class for {type(autoencoder.encoder).__module__}: "
+        f"only dcae, kl, taesd and vqgan backbones can be exported, to {', '.join(_FAMILIES)}"
+    )
+
+
 def _convert(name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Autoencoder:
     if name not in _FAMILIES:
-        raise ValueError(f"class {name!r} is not known here, only {' and '.join(_FAMILIES)}")
+        raise ValueError(f"class {name!r} is not known here, only {', '.join(_FAMILIES)}")
     family = _FAMILIES[name]
     ours, spec = diffusers_config({**config, "_class_name": name})
     with torch.device("meta"):

@@ -95,6 +95,19 @@ TINY: dict[str, dict[str, Any]] = {
 }
 
 
+VQ: dict[str, dict[str, Any]] = {
+    "as published": {},
+    "codes of another width": {"vq_embed_dim": 3},
+    "MoVQ": {"norm_type": "spatial"},
+    "MoVQ with attention at levels": {
+        "norm_type": "spatial",
+        "down_block_types": ("DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
+        "up_block_types": ("AttnUpDecoderBlock2D", "UpDecoderBlock2D"),
+    },
+    "no attention": {"mid_block_add_attention": False, "layers_per_block": 2, "scaling_factor": 0.5},
+}
+
+
 UNEVEN = ([0.3, -0.2, 0.0, 1.0], [0.5, 1.0, 2.0, 1.5])
 
 
@@ -153,6 +166,19 @@ def taesd(**changes: Any) -> nn.Module:
     return randomize(diffusers.AutoencoderTiny(**settings | changes))
 
 
+def vq(**changes: Any) -> nn.Module:
+    settings: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 2,
+        "up_block_types": ("UpDecoderBlock2D",) * 2,
+        "block_out_channels": (32, 64),  # their spatial norm always has 32 groups
+        "layers_per_block": 1,
+        "norm_num_groups": 32,
+        "latent_channels": 4,
+        "num_vq_embeddings": 24,
+    }
+    return randomize(diffusers.VQModel(**settings | changes))
+
+
 def picture(height: int = 32, width: int = 48) -> Tensor:
     return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(7)) * 2 - 1
 
@@ -162,6 +188,8 @@ def their_latent(module: nn.Module, x: Tensor) -> Tensor:
     config = module.config
     if isinstance(module, diffusers.AutoencoderDC):
         return module.encode(x).latent * config.scaling_factor
+    if isinstance(module, diffusers.VQModel):
+        return module.quantize(module.encode(x).latents)[0] * config.scaling_factor
     if isinstance(module, diffusers.AutoencoderTiny):
         return (module.encode(x).latents - config.shift_factor) * config.scaling_factor
     z = module.encode(x).latent_dist.mode()
@@ -216,9 +244,23 @@ def tiny(kind: str, statistics: tuple[list[float], list[float]] | None = None) -
             "encoder_blocks": (1, 1, 1),
             "decoder_blocks": (1, 1, 1),
         },
+        "vqgan": {
+            "latent_channels": 4,
+            "inner_channels": 6,
+            "widths": (8, 16, 16),
+            "norm_groups": 4,
+            "blocks_per_level": 1,
+            "encoder_attention": (2,),
+            "decoder_attention": (),
+        },
     }[kind]
-    bottleneck = {"dcae": "identity", "kl": "kl", "taesd": "identity"}[kind]
-    tree = {"backbone": {"kind": kind, **backbone}, "bottleneck": {"kind": bottleneck}}
+    bottleneck: dict[str, Any] = {
+        "dcae": {"kind": "identity"},
+        "kl": {"kind": "kl"},
+        "taesd": {"kind": "identity"},
+        "vqgan": {"kind": "vq", "codebook_size": 16},
+    }[kind]
+    tree = {"backbone": {"kind": kind, **backbone}, "bottleneck": bottleneck}
     autoencoder = TokenizerConfig.parse(tree).build()
     randomize(autoencoder)
     if statistics is not None:

@@ -9,9 +9,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
-import yaml
 
-import tokenizer
 from tokenizer.adapters.diffusers import dc, from_diffusers, kl, tiny, to_diffusers
 from tokenizer.backbones.dcae import DCAEConfig
 from tokenizer.config import TokenizerConfig
@@ -132,8 +130,7 @@ def test_descendants_of_dc_ae(preset: str, settings: dict[str, Any]) -> None:
     assert mapped == {key: tensor.shape for key, tensor in ours.state_dict().items()}
     back = dc.config_to(ours)
     assert {key: back[key] for key in settings} == settings
-    tree = yaml.safe_load((Path(tokenizer.__file__).parent / "configs" / f"{preset}.yaml").read_text())
-    assert TokenizerConfig.parse(tree["model"]) == config
+    assert TrainConfig.load(find_preset(preset, PRESETS), ["data.path=pictures", "out=run"]).model == config
 
 
 def test_the_default_dc_ae_is_f32c32_as_published() -> None:
