@@ -152,6 +152,8 @@ def _names(presets: Path | None) -> list[str]:
 def _fields(schema: type[Config], prefix: str) -> list[str]:
     lines = []
     for name, field in schema.model_fields.items():
+        if name == "kind":
+            continue  # the line above says it
         default = "required" if field.is_required() else field.get_default(call_default_factory=True)
         shown = type(default).__name__ if isinstance(default, Config) else repr(default)
         text = f"  {prefix}{name} = {shown}" if not field.is_required() else f"  {prefix}{name} (required)"
