@@ -26,6 +26,7 @@ from tokenizer.core.run import autocast, build_accelerator, crossed, refuse_chan
 from tokenizer.core.tracking import Averages, Tracker, grid
 from tokenizer.data.images import Images, Positions, Sample, TrainingOrder, loader
 from tokenizer.data.transforms import to_pixels
+from tokenizer.layers.recompute import recompute_blocks
 from tokenizer.loading import config_of, load, load_folder
 from tokenizer.losses.adversarial import Adversary
 from tokenizer.losses.objective import Objective
@@ -118,7 +119,7 @@ def model_config(config: TrainConfig) -> TokenizerConfig:
     """What the run's model is made of, checked against the phases.
 
     Raises:
-        ValueError: if a phase's resolution does not fit the model.
+        ValueError: if a phase's resolution or a regularizer does not fit the model.
     """
     parts = config.model if config.model is not None else config_of(config.init or "")
     for phase in config.phases:
@@ -127,6 +128,8 @@ def model_config(config: TrainConfig) -> TokenizerConfig:
                 f"phase {phase.name!r}: resolution {phase.resolution} is no multiple of the model's factor "
                 f"{parts.backbone.spatial_factor}"
             )
+        for regularizer in phase.regularizers:
+            regularizer.check(parts.backbone.latent_channels)
     return parts
 
 
@@ -187,6 +190,8 @@ def build_phase(run: Run, phase: Phase) -> PhaseParts:
     choose_trained(run.model, phase.train)
     optim_config = phase.optim or config.optim
     optimizer = optim_config.build(run.model)
+    if config.recompute:
+        recompute_blocks(run.model.encoder, run.model.decoder)
     if config.compile:
         run.model.encoder.compile()
         run.model.decoder.compile()

@@ -71,6 +71,9 @@ class TrainConfig(Config):
         default=2048, ge=1, description="pictures that the latent statistics are taken over"
     )
     precision: Precision = "fp32"
+    recompute: bool = Field(
+        default=False, description="activations are recomputed in the backward pass: less memory, slower"
+    )
     compile: bool = Field(default=False, description="torch.compile encoder and decoder")
     deterministic: bool = Field(default=False, description="bit-exact on CUDA too, slower")
     seed: int = 0

@@ -51,6 +51,9 @@ class RegularizerSettings(Config):
 
     weight: float = Field(default=1.0, ge=0, description="of its penalty, where it has one")
 
+    def check(self, latent_channels: int) -> None:
+        """ValueError naming the field, where it cannot work on a latent of so many channels."""
+
 
 class Regularized(nn.Module):
     """An autoencoder and the regularizers of a phase: the module that processes wrap and a step calls.

@@ -1,0 +1,90 @@
+"""What every backbone promises, whatever its kind; the examples are the tiny presets."""
+
+import copy
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import tokenizer
+from tokenizer.backbones import BackboneConfig
+from tokenizer.config import TokenizerConfig
+from tokenizer.core.config import find_preset
+from tokenizer.layers.recompute import recompute_blocks
+from tokenizer.model import Autoencoder
+from tokenizer.training import TrainConfig
+
+PRESETS = Path(tokenizer.__file__).parent / "configs"
+KINDS = sorted(member.model_fields["kind"].default for member in get_args(get_args(BackboneConfig)[0]))
+
+
+def examples() -> dict[str, TokenizerConfig]:
+    """A small model of each kind."""
+    found: dict[str, TokenizerConfig] = {}
+    for path in sorted(PRESETS.glob("tiny*.yaml")):
+        model = TrainConfig.load(find_preset(path.stem, PRESETS), ["data.path=pictures", "out=run"]).model
+        if model is not None:
+            found.setdefault(model.backbone.kind, model)
+    return found
+
+
+EXAMPLES = examples()
+
+
+def walk(model: Autoencoder, x: Tensor, z: Tensor) -> int:
+    """Gradients of both networks on their own inputs; returns the bytes kept for the backward pass."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        h, x_hat = model.encoder(x), model.decoder(z)
+    (h.square().mean() + x_hat.square().mean()).backward()
+    return sum(kept.values())
+
+
+def weights_bytes(model: nn.Module) -> int:
+    """Kept by either way of walking back."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+
+def test_every_kind_has_a_tiny_preset() -> None:
+    assert sorted(EXAMPLES) == KINDS
+
+
+@pytest.mark.parametrize("kind", sorted(EXAMPLES))
+def test_recomputed_blocks_change_no_gradient_and_keep_less(kind: str) -> None:
+    torch.manual_seed(0)
+    plain = EXAMPLES[kind].build()
+    other = copy.deepcopy(plain)
+    recompute_blocks(other.encoder, other.decoder)
+    assert other.state_dict().keys() == plain.state_dict().keys()
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    z = torch.randn(2, *plain.spec.z.shape((32, 32)))
+    bytes_kept = [walk(model, x, z) for model in (plain, other)]
+    weights = weights_bytes(plain)
+    assert bytes_kept[1] - weights < 0.7 * (bytes_kept[0] - weights)
+    for (name, one), two in zip(plain.named_parameters(), other.parameters(), strict=True):
+        assert (one.grad is None) == (two.grad is None), name
+        if one.grad is not None and two.grad is not None:
+            assert torch.equal(one.grad, two.grad), name
+    for name, value in plain.state_dict().items():  # batch norms have seen the pictures once
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("kind", sorted(EXAMPLES))
+def test_blocks_are_parts_of_their_network_and_do_not_overlap(kind: str) -> None:
+    with torch.device("meta"):
+        model = EXAMPLES[kind].build()
+    for network in (model.encoder, model.decoder):
+        blocks = list(network.blocks())  # type: ignore[operator]  # what recompute_blocks asks for
+        inside = {id(module) for module in network.modules()}
+        assert blocks
+        assert all(id(block) in inside for block in blocks)
+        within = [id(module) for block in blocks for module in block.modules()]
+        assert len(set(within)) == len(within)
