@@ -86,8 +86,9 @@ def load_folder(folder: Path, *, averaged: bool = True) -> Autoencoder:
         averaged: take the average of the weights where there is one.
     """
     config = checkpoint.read_config(folder)
+    parts = TokenizerConfig.parse(config["model"])
     with torch.device("meta"):
-        model = TokenizerConfig.parse(config["model"]).build()
+        model = parts.build()
     file = checkpoint.weights_path(folder) if averaged else folder / "model.safetensors"
     state = {
         name: value.float() if value.is_floating_point() else value
@@ -97,10 +98,26 @@ def load_folder(folder: Path, *, averaged: bool = True) -> Autoencoder:
         model.load_state_dict(state, assign=True)
     except RuntimeError as error:
         raise ValueError(f"{file} does not fit the model in {folder / checkpoint.CONFIG}: {error}") from None
+    make_constants(model, parts)
     model.requires_grad_(True)
     model.spec = LatentSpec.parse(config["spec"])
     model.spec_id = spec_id_of(folder)
     return model
+
+
+def make_constants(model: Autoencoder, parts: TokenizerConfig) -> None:
+    """Give a model that was built without memory its buffers that no file holds: constants such as the levels of FSQ.
+
+    The model is built once more for them where it has some; no random state outside moves.
+    """
+    missing = [name for name, buffer in model.named_buffers() if buffer.is_meta]
+    if not missing:
+        return
+    with torch.random.fork_rng(devices=[]):
+        whole = parts.build()
+    for name in missing:
+        module, _, leaf = name.rpartition(".")
+        model.get_submodule(module).register_buffer(leaf, whole.get_buffer(name), persistent=False)
 
 
 def spec_id_of(folder: Path) -> str:

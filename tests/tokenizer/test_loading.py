@@ -47,6 +47,26 @@ def test_saved_and_loaded_equals_itself(saved: tuple[Autoencoder, Path]) -> None
     assert load(folder, dtype=torch.bfloat16).encode(x.bfloat16()).z.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("bottleneck", [{"kind": "fsq", "levels": [5, 3, 3, 4]}, {"kind": "lfq"}])
+def test_constants_that_no_file_holds_are_made_again(
+    tiny_config: TokenizerConfig, tmp_path: Path, bottleneck: dict[str, object]
+) -> None:
+    config = TokenizerConfig.parse(tiny_config.model_dump() | {"bottleneck": bottleneck})
+    model = config.build().eval()
+    model.spec = model.spec.with_statistics({"z": ([0.0] * 4, [1.0] * 4)})
+    folder = save(config, model, tmp_path / "m")
+    random_state = torch.get_rng_state()
+    loaded = load(folder)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert not any(tensor.is_meta for tensor in (*loaded.parameters(), *loaded.buffers()))
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    x = torch.rand(1, 3, 16, 16) * 2 - 1
+    first, second = model.encode(x), loaded.encode(x)
+    assert torch.equal(first.indices["z"], second.indices["z"])
+    assert torch.equal(model.decode(first), loaded.decode(second))
+    assert load(folder, dtype=torch.bfloat16).encode(x.bfloat16()).z.dtype == torch.bfloat16
+
+
 def test_the_average_is_what_is_loaded(tiny_config: TokenizerConfig, tmp_path: Path) -> None:
     model = tiny_config.build()
     loaded = load(save(tiny_config, model, tmp_path / "m", ema=True))
