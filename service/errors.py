@@ -4,9 +4,10 @@ ServiceError
 ├── BodyError: the bytes sent
 │   ├── EmptyBody 400 · BodyTooLarge 413 · BadForm 400 · SlowBody 408
 │   ├── NotAnImage 415 · TruncatedImage 400 · TooManyPixels 413
-│   └── NotATensor 400 · WrongDtype 422 · WrongShape 422 · WrongSpec 422 · MissingMetadata 422 · NotFinite 422
+│   ├── NotATensor 400 · WrongDtype 422 · WrongShape 422 · WrongSpec 422 · MissingMetadata 422
+│   └── NotFinite 422 · IndexOutOfRange 422
 ├── ParameterError: what was asked
-│   ├── InvalidParameter 422 · UnknownModel 404 · UnknownLabel 422 · WrongSize 422
+│   ├── InvalidParameter 422 · UnknownModel 404 · UnknownLabel 422 · WrongSize 422 · NoIndices 422
 │   └── RouteNotFound 404 · MethodNotAllowed 405
 ├── KeyRefused: NoKey 401 · BadKey 401
 ├── Unavailable: ask again later
@@ -122,7 +123,7 @@ class NotATensor(BodyError):
 
 
 class WrongDtype(BodyError):
-    """A tensor of another type than float32."""
+    """A tensor of another type than float32, or indices that are no integers."""
 
     status = 422
     code = "wrong_dtype"
@@ -156,6 +157,13 @@ class NotFinite(BodyError):
     code = "not_finite"
 
 
+class IndexOutOfRange(BodyError):
+    """Indices that name codes which the tokenizer does not have."""
+
+    status = 422
+    code = "index_out_of_range"
+
+
 class ParameterError(ServiceError):
     """What was asked for does not exist or is out of range."""
 
@@ -186,6 +194,12 @@ class WrongSize(ParameterError):
     """The generator cannot make this size; ``sizes`` lists those it can."""
 
     code = "wrong_size"
+
+
+class NoIndices(ParameterError):
+    """Indices of a tokenizer whose latent is continuous."""
+
+    code = "no_indices"
 
 
 class RouteNotFound(ParameterError):

@@ -1,4 +1,4 @@
-"""A latent as a picture, one pixel a latent position, with numpy alone.
+"""A latent or its indices as a picture, one pixel a latent position, with numpy alone.
 
 Letters: C latent channels, h w latent positions.
 """
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tokenizer.spec import scale_grids
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from service.codecs import Pixels
-    from service.wire import Array
+    from service.wire import Array, Indices
+    from tokenizer.spec import PartSpec
 
 # How many standard deviations span the range from black to white.
 SPREAD = 2.5
@@ -51,6 +54,41 @@ def channel_grid(z: Array) -> Pixels:
         top, left = place // columns * (height + 1), place % columns * (width + 1)
         sheet[top : top + height, left : left + width] = _bytes(0.5 + rows[channel] / (2 * SPREAD))
     return sheet
+
+
+def index_maps(indices: Indices, part: PartSpec, size: tuple[int, ...]) -> Pixels:
+    """Indices of one sample -> uint8 (h, w, 3): every code a colour of its own, the same in all pictures.
+
+    Several codebooks or scales are maps side by side, a white line between them, in the order in which they are sent.
+    """
+    if part.scales is not None:
+        grids = scale_grids(part.scales, part.shape(size)[1:])
+        cuts = np.cumsum([math.prod(grid) for grid in grids])[:-1]
+        maps = [run.reshape(grid) for run, grid in zip(np.split(indices, cuts), grids, strict=True)]
+    else:
+        maps = list(indices) if part.num_codebooks > 1 else [indices]
+        maps = [codes.reshape(-1, codes.shape[-1]) for codes in maps]
+    height = max(codes.shape[0] for codes in maps)
+    width = sum(codes.shape[1] + 1 for codes in maps) - 1
+    sheet = np.full((height, width, 3), 255, np.uint8)
+    left = 0
+    for codes in maps:
+        sheet[: codes.shape[0], left : left + codes.shape[1]] = _code_colours(codes)
+        left += codes.shape[1] + 1
+    return sheet
+
+
+def _code_colours(codes: Indices) -> Pixels:
+    """uint8 (h, w, 3); neighbouring codes are far apart, as a codebook has no order that the eye could follow.
+
+    Source: the finalizer of MurmurHash3 (Appleby 2011, public domain), a bijection of 32 bits.
+    """
+    mixed = (codes.astype(np.uint64) + np.uint64(1)) & np.uint64(0xFFFFFFFF)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor) & np.uint64(0xFFFFFFFF)
+    channels = [(mixed >> np.uint64(8 * place)) & np.uint64(255) for place in range(3)]
+    colours: Pixels = np.stack(channels, axis=-1).astype(np.uint8)
+    return colours
 
 
 PICTURES: dict[str, Callable[[Array], Pixels]] = {"rgb": principal_colours, "channels": channel_grid}

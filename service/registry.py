@@ -187,6 +187,7 @@ class Registry:
                 "default": model is self.tokenizer(None),
                 "spec_id": model.spec_id,
                 "spec": model.spec.model_dump(mode="json"),
+                "codes": codes_of(model.spec),
                 "licence": model.licence,
                 "figures": model.figures,
                 "weights_bytes": model.weights_bytes,
@@ -211,6 +212,20 @@ class Registry:
             for model in self.generators.values()
         ]
         return [*tokenizers, *generators]
+
+
+def codes_of(spec: LatentSpec) -> dict[str, Any] | None:  # JSON
+    """What the indices of a latent are; None where it is continuous or of several parts."""
+    part = spec.parts[0]
+    if len(spec.parts) != 1 or part.codebook_size is None:
+        return None
+    return {
+        "codebook_size": part.codebook_size,
+        "num_codebooks": part.num_codebooks,
+        "scales": None if part.scales is None else list(part.scales),
+        "index_dtype": part.index_dtype,
+        "bits_per_index": math.log2(part.codebook_size),
+    }
 
 
 def check_padded(spec: LatentSpec, size: tuple[int, int], max_pixels: int) -> int:

@@ -23,6 +23,9 @@ class Query(BaseModel):
 class EncodeQuery(Query):
     """Parameters of /v1/encode."""
 
+    what: Literal["latent", "indices"] = Field(
+        "latent", description="The latent, or the codes of a discrete tokenizer (uint16 or uint32)."
+    )
     format: Literal["safetensors", "npy", "png"] = Field(
         "safetensors", description="The latent as a file, or as a picture (png)."
     )
@@ -80,6 +83,18 @@ class PicturesAnswer(BaseModel):
     data: list[PictureItem]
 
 
+class CodesAnswer(BaseModel):
+    """What the indices of a discrete tokenizer are."""
+
+    codebook_size: int = Field(description="Codes that one index chooses from.")
+    num_codebooks: int = Field(description="Indices at each position.")
+    scales: list[int] | None = Field(
+        description="Sides of the token maps, coarse to fine; null for one grid."
+    )
+    index_dtype: Literal["uint16", "uint32"]
+    bits_per_index: float
+
+
 class TokenizerAnswer(BaseModel):
     """A tokenizer of the registry."""
 
@@ -88,6 +103,7 @@ class TokenizerAnswer(BaseModel):
     default: bool
     spec_id: str
     spec: dict[str, Any] = Field(description="LatentSpec as JSON.")
+    codes: CodesAnswer | None = Field(description="null where the latent is continuous.")
     licence: str | None
     figures: dict[str, Any] | None = Field(description="What was measured on these weights.")
     weights_bytes: int

@@ -1,4 +1,4 @@
-"""Latents as bytes: safetensors and npy, read without pickle and without torch.
+"""Latents and their indices as bytes: safetensors and npy, read without pickle and without torch.
 
 Declared shapes are checked against the bytes that came before anything is allocated: an array is a view of
 the body. Sizes on the wire are pixels, ``"height,width"``.
@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import (
+    IndexOutOfRange,
     MissingMetadata,
+    NoIndices,
     NotATensor,
     NotFinite,
     TooManyPixels,
@@ -29,9 +31,10 @@ from service.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tokenizer.spec import LatentSpec
+    from tokenizer.spec import LatentSpec, PartSpec
 
 Array = NDArray[np.float32]
+Indices = NDArray[np.integer[Any]]
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_NPY_HEADER_BYTES = 4096
@@ -39,6 +42,11 @@ MAX_DIMENSIONS = 6
 # Normalised latents have unit variance; a decoder fed with more than this gives NaN, not a picture.
 MAX_MAGNITUDE = 1e4
 NPY_MAGIC = b"\x93NUMPY"
+WRITTEN = {"float32": "F32", "uint16": "U16", "uint32": "U32"}
+# The tensor that holds codes, and the types that it may have; all other tensors are float32.
+INDICES = "indices"
+FLOATS = {"F32": "<f4"}
+INTEGERS = {f"{sign}{8 * width}": f"<{kind}{width}" for sign, kind in ("Uu", "Ii") for width in (1, 2, 4, 8)}
 SAFETENSORS_MEDIA_TYPE = "application/vnd.safetensors"
 SEND = "send the bytes that /v1/encode gave, unchanged"
 
@@ -51,20 +59,23 @@ class WireLatent:
         parts: float32 arrays by name, views of the body.
         size: what the sender says the pixel size is, ``"height,width"``; None if it does not say.
         spec_id: the latent space the sender names; None if it does not say.
+        indices: codes instead of parts, of any integer type, a view of the body.
     """
 
     parts: dict[str, Array]
     size: str | None
     spec_id: str | None
+    indices: Indices | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedLatent:
-    """A latent that fits a tokenizer: parts (B, C, ...) float32, finite; ``size`` in pixels."""
+    """A latent that fits a tokenizer: parts (B, C, ...) float32, finite, or indices (B, ...); ``size`` in pixels."""
 
     parts: dict[str, Array]
     size: tuple[int, int]
     batch: int
+    indices: Indices | None = None
 
 
 def read_latent(body: bytes, headers: Mapping[str, str]) -> WireLatent:
@@ -72,13 +83,17 @@ def read_latent(body: bytes, headers: Mapping[str, str]) -> WireLatent:
 
     Raises:
         NotATensor: damaged, or neither format.
-        WrongDtype: not float32.
+        WrongDtype: not float32, or for indices not an integer type.
     """
     if body.startswith(NPY_MAGIC):
         size, spec_id = headers.get("x-tessera-size"), headers.get("x-tessera-spec")
-        return WireLatent({"z": read_npy(body)}, size, spec_id)
-    parts, metadata = read_safetensors(body)
-    return WireLatent(parts, metadata.get("size"), metadata.get("spec_id"))
+        array = read_npy(body)
+        if array.dtype.kind in "ui":
+            return WireLatent({}, size, spec_id, array)
+        return WireLatent({"z": array}, size, spec_id)
+    tensors, metadata = read_safetensors(body)
+    indices = tensors.pop(INDICES, None)
+    return WireLatent(tensors, metadata.get("size"), metadata.get("spec_id"), indices)
 
 
 def check(
@@ -87,7 +102,7 @@ def check(
     """Refuse a latent that ``spec`` does not describe; gives every part a batch axis.
 
     Raises:
-        MissingMetadata, WrongSpec, TooManyPixels, WrongShape, NotFinite: in this order.
+        MissingMetadata, WrongSpec, TooManyPixels, NoIndices, WrongShape, NotFinite, IndexOutOfRange: in this order.
     """
     if latent.spec_id is None or latent.size is None:
         missing = "spec_id" if latent.spec_id is None else "size"
@@ -114,9 +129,10 @@ def check(
             param="size",
             details={"max_pixels": max_pixels},
         )
+    if latent.indices is not None:
+        return _check_indices(latent.parts, latent.indices, spec, size, max_batch)
     parts, batch = _with_batch(latent.parts, spec.shape(size), size)
-    if not 1 <= batch <= max_batch:
-        raise WrongShape(f"{batch} samples: send 1 to {max_batch} in one request", param="z")
+    _refuse_count(batch, max_batch, "z")
     for name, array in parts.items():
         largest = float(np.max(np.abs(array), initial=0.0))
         if not largest <= MAX_MAGNITUDE:  # NaN compares false
@@ -126,6 +142,22 @@ def check(
                 param=name,
             )
     return CheckedLatent(parts, size, batch)
+
+
+def coded_part(spec: LatentSpec) -> PartSpec:
+    """The part of a latent that indices stand for.
+
+    Raises:
+        NoIndices: if the latent is continuous, or of several parts.
+    """
+    if len(spec.parts) == 1 and spec.z.codebook_size is not None:
+        return spec.z
+    what = "is continuous" if len(spec.parts) == 1 else "has several parts"
+    raise NoIndices(
+        f"this tokenizer's latent {what}, so there are no indices: use the latent itself (what=latent, tensor z, "
+        "float32), or a tokenizer that GET /v1/models lists with codes",
+        param="what",
+    )
 
 
 def read_size(text: str) -> tuple[int, int]:
@@ -147,12 +179,12 @@ def write_size(size: tuple[int, ...]) -> str:
     return ",".join(str(side) for side in size)
 
 
-def read_safetensors(body: bytes) -> tuple[dict[str, Array], dict[str, str]]:
-    """The float32 tensors and the metadata of a safetensors file.
+def read_safetensors(body: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:  # float32 and integers
+    """The float32 tensors, ``indices`` of any integer type, and the metadata of a safetensors file.
 
     Raises:
         NotATensor: the header lies, does not cover the bytes exactly, or is not a header.
-        WrongDtype: a tensor is not F32.
+        WrongDtype: a tensor is not F32, or ``indices`` are no integers.
     """
     header, start = _safetensors_header(body)
     metadata = header.pop("__metadata__", {})
@@ -160,33 +192,39 @@ def read_safetensors(body: bytes) -> tuple[dict[str, Array], dict[str, str]]:
         raise NotATensor(f"the safetensors metadata must be text by name: {SEND}")
     if not header:
         raise NotATensor(f"the safetensors file holds no tensor: {SEND}")
-    parts: dict[str, Array] = {}
+    parts: dict[str, NDArray[Any]] = {}
     end = 0
     for name, entry in sorted(header.items(), key=lambda item: _begin(item[1])):
         dtype, shape, begin, stop = _entry(name, entry)
-        if dtype != "F32":
-            raise WrongDtype(
-                f"tensor {name[:64]!r} is {dtype[:16]}: send it as float32 (F32)", param=name[:64]
-            )
-        if begin != end or stop - begin != 4 * math.prod(shape) or stop > len(body) - start:
+        kinds, wanted = (
+            (INTEGERS, "uint16 or uint32 (U16, U32)") if name == INDICES else (FLOATS, "float32 (F32)")
+        )
+        if dtype not in kinds:
+            raise WrongDtype(f"tensor {name[:64]!r} is {dtype[:16]}: send it as {wanted}", param=name[:64])
+        kind = np.dtype(kinds[dtype])
+        if begin != end or stop - begin != kind.itemsize * math.prod(shape) or stop > len(body) - start:
             raise NotATensor(
                 f"tensor {name[:64]!r} of shape {shape} does not match its bytes, the file may be cut short: "
                 f"{SEND}"
             )
-        parts[name] = np.frombuffer(body, "<f4", math.prod(shape), start + begin).reshape(shape)
+        parts[name] = np.frombuffer(body, kind, math.prod(shape), start + begin).reshape(shape)
         end = stop
     if end != len(body) - start:
         raise NotATensor(f"{len(body) - start - end} bytes belong to no tensor: {SEND}")
     return parts, metadata
 
 
-def write_safetensors(parts: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file of float32 tensors."""
+def write_safetensors(
+    parts: Mapping[str, NDArray[Any]],
+    metadata: Mapping[str, str],  # float32, uint16 or uint32
+) -> bytes:
+    """A safetensors file of float32, uint16 and uint32 tensors."""
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     blobs, end = [], 0
     for name, array in parts.items():
-        blob = np.ascontiguousarray(array, "<f4").tobytes()
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [end, end + len(blob)]}
+        blob = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+        dtype = WRITTEN[array.dtype.name]
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [end, end + len(blob)]}
         blobs.append(blob)
         end += len(blob)
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -194,12 +232,12 @@ def write_safetensors(parts: Mapping[str, Array], metadata: Mapping[str, str]) -
     return b"".join([len(text).to_bytes(8, "little"), text, *blobs])
 
 
-def read_npy(body: bytes) -> Array:
-    """A float32 npy array, without objects.
+def read_npy(body: bytes) -> NDArray[Any]:  # float32 or integers
+    """A float32 or integer npy array, without objects.
 
     Raises:
         NotATensor: damaged, or longer or shorter than it says.
-        WrongDtype: not little-endian float32.
+        WrongDtype: neither little-endian float32 nor integers.
     """
     major = body[6] if len(body) > 6 else 0
     width = 2 if major == 1 else 4
@@ -216,15 +254,18 @@ def read_npy(body: bytes) -> Array:
     if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
         raise NotATensor(f"the npy header cannot be read: {SEND}")
     descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
-    if descr != "<f4":
+    if descr not in ("<f4", "|u1", "|i1", *INTEGERS.values()):
         raise WrongDtype(
-            f"the npy array is {str(descr)[:32]}: send it as little-endian float32 (<f4)", param="z"
+            f"the npy array is {str(descr)[:32]}: send a latent as little-endian float32 (<f4), indices as uint16 "
+            "or uint32 (<u2, <u4)",
+            param="z",
         )
+    kind = np.dtype(descr)
     if not isinstance(fortran, bool) or not isinstance(shape, tuple) or not _is_shape(shape):
         raise NotATensor(f"the npy header cannot be read: {SEND}")
-    if len(body) - start - length != 4 * math.prod(shape):
+    if len(body) - start - length != kind.itemsize * math.prod(shape):
         raise NotATensor(f"shape {shape} does not match the bytes, the file may be cut short: {SEND}")
-    flat = np.frombuffer(body, "<f4", math.prod(shape), start + length)
+    flat = np.frombuffer(body, kind, math.prod(shape), start + length)
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 
 
@@ -282,14 +323,14 @@ def _is_shape(values: list[object] | tuple[object, ...]) -> bool:
 
 
 def _with_batch(
-    parts: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], size: tuple[int, int]
-) -> tuple[dict[str, Array], int]:
+    parts: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], size: tuple[int, int]
+) -> tuple[dict[str, NDArray[Any]], int]:
     if set(parts) != set(shapes):
         have, want = ", ".join(sorted(name[:64] for name in parts)), ", ".join(shapes)
         raise WrongShape(
             f"the file holds tensors {have}, this tokenizer wants {want}", param=next(iter(shapes))
         )
-    batched: dict[str, Array] = {}
+    batched: dict[str, NDArray[Any]] = {}
     for name, shape in shapes.items():
         array = parts[name]
         if array.shape == shape:
@@ -308,3 +349,27 @@ def _with_batch(
             "the parts of the latent hold different numbers of samples", param=next(iter(shapes))
         )
     return batched, counts.pop()
+
+
+def _check_indices(
+    parts: Mapping[str, Array], indices: Indices, spec: LatentSpec, size: tuple[int, int], max_batch: int
+) -> CheckedLatent:
+    part = coded_part(spec)
+    if parts:
+        raise WrongShape("the file holds indices and other tensors: send one of them", param=INDICES)
+    batched, batch = _with_batch({INDICES: indices}, {INDICES: part.index_shape(spec.padded(size))}, size)
+    _refuse_count(batch, max_batch, INDICES)
+    codes = part.codebook_size or 0
+    low, high = int(batched[INDICES].min()), int(batched[INDICES].max())
+    if low < 0 or high >= codes:
+        raise IndexOutOfRange(
+            f"indices go from {low} to {high}, this tokenizer has the codes 0 to {codes - 1}: {SEND}",
+            param=INDICES,
+            details={"codebook_size": codes},
+        )
+    return CheckedLatent({}, size, batch, batched[INDICES].astype(part.index_dtype))
+
+
+def _refuse_count(batch: int, max_batch: int, name: str) -> None:
+    if not 1 <= batch <= max_batch:
+        raise WrongShape(f"{batch} samples: send 1 to {max_batch} in one request", param=name)

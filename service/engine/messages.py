@@ -12,7 +12,7 @@ from service.codecs import Output
 
 if TYPE_CHECKING:
     from service.errors import ServiceError
-    from service.wire import Array
+    from service.wire import Array, Indices
 
 Kind = Literal["tokenizer", "generator"]
 
@@ -62,11 +62,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodeJob(Job):
-    """A picture's bytes -> a latent, or a picture of the latent."""
+    """A picture's bytes -> a latent or its indices, or a picture of them."""
 
     body: bytes
     format: Literal["safetensors", "npy", "png"]
     view: Literal["rgb", "channels"]
+    what: Literal["latent", "indices"] = "latent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +80,10 @@ class ReconstructJob(Job):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeJob(Job):
-    """A checked latent -> pictures."""
+    """A checked latent, its parts or its indices -> pictures."""
 
     parts: dict[str, Array]
+    indices: Indices | None = None
     size: tuple[int, int]
     output: Output
 

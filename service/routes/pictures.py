@@ -51,10 +51,12 @@ NPY_HEADERS = [
     openapi_extra=FILE_BODY,
 )
 async def encode(request: Request, query: Annotated[EncodeQuery, Query()]) -> Response:
-    """A picture -> its latent: safetensors, npy, or a picture of the latent."""
+    """A picture -> its latent or, of a discrete tokenizer, its indices: safetensors, npy, or a picture of them."""
     service = service_of(request)
     service.engine.require_ready()
     model = service.registry.tokenizer(query.model)
+    if query.what == "indices":
+        wire.coded_part(model.spec)
     if query.format == "npy" and [part.name for part in model.spec.parts] != ["z"]:
         raise InvalidParameter(
             "this tokenizer's latent has several parts: ask for format=safetensors", param="format"
@@ -69,6 +71,7 @@ async def encode(request: Request, query: Annotated[EncodeQuery, Query()]) -> Re
             body=body,
             format=query.format,
             view=query.view,
+            what=query.what,
         )
         return await run(service, request, job)
 
@@ -108,7 +111,7 @@ async def reconstruct(request: Request, query: Annotated[PictureQuery, Query()])
     openapi_extra=FILE_BODY | {"parameters": NPY_HEADERS},
 )
 async def decode(request: Request, query: Annotated[PictureQuery, Query()]) -> Response:
-    """A latent, safetensors or npy as /v1/encode gave it -> the picture; several samples as JSON."""
+    """A latent or indices, safetensors or npy as /v1/encode gave them -> the picture; several samples as JSON."""
     service = service_of(request)
     service.engine.require_ready()
     model = service.registry.tokenizer(query.model)
@@ -121,6 +124,7 @@ async def decode(request: Request, query: Annotated[PictureQuery, Query()]) -> R
             cost=latent.batch * check_padded(model.spec, latent.size, service.settings.max_pixels),
             submitted_at=time.monotonic(),
             parts=latent.parts,
+            indices=latent.indices,
             size=latent.size,
             output=query.output,
         )

@@ -31,7 +31,13 @@ SIDE = 32
 START_S = 120.0
 
 
-def make_tokenizer(folder: Path, seed: int, **changes: object) -> Path:
+# Codes of the tokenizer `codes`: 3 ** 8 of them, so that an index needs 16 bits.
+FSQ = {"kind": "fsq", "levels": [3] * 8}
+
+
+def make_tokenizer(
+    folder: Path, seed: int, bottleneck: dict[str, Any] | None = None, **changes: object
+) -> Path:
     """An f4c8 tokenizer with random weights; ``changes`` replace keys of its config.json."""
     config = TokenizerConfig.parse(
         {
@@ -44,7 +50,8 @@ def make_tokenizer(folder: Path, seed: int, **changes: object) -> Path:
                 "blocks": ["res"] * 3,
                 "decoder_norms": ["rms"] * 3,
                 "decoder_activations": ["silu"] * 3,
-            }
+            },
+            "bottleneck": bottleneck or {"kind": "identity"},
         }
     )
     torch.manual_seed(seed)
@@ -87,11 +94,13 @@ def make_generator(folder: Path, tokenizer_folder: Path, seed: int, spec_id: str
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders by name: two tokenizers and a generator of the first one."""
+    """Folders by name: two tokenizers, one with codes, and a generator of the first one."""
     home = tmp_path_factory.mktemp("models")
     tiny = make_tokenizer(home / "tiny", seed=1)
     other = make_tokenizer(home / "other", seed=2)
-    return {"tiny": tiny, "other": other, "shapes": make_generator(home / "shapes", tiny, seed=3)}
+    codes = make_tokenizer(home / "codes", seed=4, bottleneck=FSQ)
+    shapes = make_generator(home / "shapes", tiny, seed=3)
+    return {"tiny": tiny, "other": other, "codes": codes, "shapes": shapes}
 
 
 def models_setting(models: dict[str, Path]) -> str:

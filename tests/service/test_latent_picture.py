@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from service.latent_picture import channel_grid, principal_colours
+from service.latent_picture import channel_grid, index_maps, principal_colours
+from tokenizer.spec import LatentSpec
 
 
 def latent(*shape: int) -> np.ndarray:
@@ -47,3 +48,30 @@ def test_the_strongest_channel_comes_first() -> None:
     assert sheet[:2, :2].tolist() == [[0, 255], [255, 0]]
     assert (sheet[:2, 3:5] == 128).all()
     assert (sheet[2] == 255).all()
+
+
+def test_every_code_is_a_colour_of_its_own() -> None:
+    part = LatentSpec.image(4, 8, codebook_size=4096).z
+    codes = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    picture = index_maps(codes, part, (512, 512))
+    assert picture.shape == (64, 64, 3)
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 4090  # 24 of 32 bits are shown
+    assert (index_maps(codes[::-1], part, (512, 512)) == picture[::-1]).all()
+    neighbours = np.abs(np.diff(picture.astype(int), axis=1)).mean()
+    assert 75 < neighbours < 95  # as between random colours: 85
+
+
+def test_codebooks_and_scales_lie_side_by_side() -> None:
+    several = LatentSpec.image(4, 8, codebook_size=2**32, num_codebooks=3).z
+    codes = np.random.default_rng(0).integers(0, 2**32, (3, 2, 4)).astype(np.uint32)
+    picture = index_maps(codes, several, (16, 32))
+    assert picture.shape == (2, 3 * 5 - 1, 3)
+    single = LatentSpec.image(4, 8, codebook_size=2**32).z
+    assert (picture[:, 5:9] == index_maps(codes[1], single, (16, 32))).all()
+    assert (picture[:, 4] == 255).all()
+    scaled = LatentSpec.image(4, 8, codebook_size=16, scales=(1, 2, 4)).z
+    flat = np.arange(1 + 2 + 8, dtype=np.uint16) % 16  # for a grid of 2 x 4: 1 x 1, 1 x 2 and 2 x 4
+    picture = index_maps(flat, scaled, (16, 32))
+    assert picture.shape == (2, 1 + 1 + 2 + 1 + 4, 3)
+    small = LatentSpec.image(4, 8, codebook_size=16).z
+    assert (picture[:, 5:] == index_maps(flat[3:].reshape(2, 4), small, (16, 32))).all()

@@ -11,7 +11,9 @@ from safetensors.numpy import load, save
 
 from service import wire
 from service.errors import (
+    IndexOutOfRange,
     MissingMetadata,
+    NoIndices,
     NotATensor,
     NotFinite,
     ServiceError,
@@ -122,7 +124,7 @@ def test_damaged_tensors_are_refused(body: bytes) -> None:
         wire.read_latent(body, {})
 
 
-@pytest.mark.parametrize("dtype", ["<f8", "<f2", ">f4", "<i4", "|u1", "|O", "<U4"])
+@pytest.mark.parametrize("dtype", ["<f8", "<f2", ">f4", ">i4", ">u2", "|b1", "<c8", "|O", "<U4"])
 def test_npy_of_another_type_is_refused(dtype: str) -> None:
     out = io.BytesIO()
     np.save(out, np.zeros(3).astype(dtype), allow_pickle=True)
@@ -223,6 +225,129 @@ def mutated(body: bytes, chance: random.Random) -> bytes:
         if not data:
             data = bytearray(b"\0")
     return bytes(data)
+
+
+CODED = {
+    "grid": LatentSpec.image(4, 8, codebook_size=1000),
+    "several": LatentSpec.image(4, 8, codebook_size=2**17, num_codebooks=3),
+    "scales": LatentSpec.image(4, 8, codebook_size=2**16, scales=(1, 2, 4)),
+}
+SHAPES = {
+    "grid": (3, 4),
+    "several": (3, 3, 4),
+    "scales": (17,),
+}  # 20x30 pixels: 1x1 + 2x2 + 3x4 of the scales
+
+
+def check_indices(
+    indices: np.ndarray, spec: LatentSpec = CODED["grid"], parts: dict[str, np.ndarray] | None = None
+) -> wire.CheckedLatent:
+    latent = WireLatent(parts or {}, "20,30", SPEC_ID, indices)
+    return wire.check(latent, spec, SPEC_ID, **LIMITS)
+
+
+@pytest.mark.parametrize("kind", CODED)
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8"])
+def test_indices_of_every_integer_type_and_layout(kind: str, dtype: str) -> None:
+    spec, shape = CODED[kind], SHAPES[kind]
+    indices = np.random.default_rng(0).integers(0, 100, (2, *shape)).astype(dtype)
+    metadata = {"size": "20,30", "spec_id": SPEC_ID}
+    out = io.BytesIO()
+    np.save(out, indices)
+    headers = {"x-tessera-size": "20,30", "x-tessera-spec": SPEC_ID}
+    for body, more in ((save({"indices": indices}, metadata), {}), (out.getvalue(), headers)):
+        read = wire.read_latent(body, more)
+        assert read.parts == {}
+        checked = wire.check(read, spec, SPEC_ID, **LIMITS)
+        assert (checked.batch, checked.parts) == (2, {})
+        assert checked.indices is not None
+        assert checked.indices.dtype == spec.z.index_dtype
+        np.testing.assert_array_equal(checked.indices, indices)
+        alone = wire.check(wire.WireLatent({}, read.size, read.spec_id, indices[0]), spec, SPEC_ID, **LIMITS)
+        assert alone.indices is not None
+        assert alone.indices.shape == (1, *shape)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+def test_written_indices_are_read_by_the_library(dtype: str) -> None:
+    indices = np.array([[0, 1, 65535]], dtype)
+    body = wire.write_safetensors({"indices": indices}, {"size": "8,24"})
+    assert load(body)["indices"].dtype == dtype
+    np.testing.assert_array_equal(load(body)["indices"], indices)
+    np.testing.assert_array_equal(wire.read_safetensors(body)[0]["indices"], indices)
+
+
+@pytest.mark.parametrize("value", [-1, 1000, 2**31, -(2**63)])
+def test_indices_beyond_the_codebook_are_refused(value: int) -> None:
+    indices = np.zeros((3, 4), np.int64)
+    indices[1, 2] = value
+    with pytest.raises(IndexOutOfRange, match="codes 0 to 999") as refusal:
+        check_indices(indices)
+    assert refusal.value.details == {"codebook_size": 1000}
+    indices[1, 2] = 999
+    assert check_indices(indices).batch == 1
+
+
+@pytest.mark.parametrize("kind", CODED)
+@pytest.mark.parametrize(
+    "shape", [(), (12,), (4, 3), (1, 4, 3), (3, 3, 4), (3, 4), (17,), (0, 3, 4), (2, 3, 3, 5)]
+)
+def test_indices_of_another_shape_are_refused(kind: str, shape: tuple[int, ...]) -> None:
+    wanted = SHAPES[kind]
+    if shape in (wanted, (3, *wanted)):  # a single sample, or three of them, which is one too many here
+        pytest.skip("fits this layout")
+    with pytest.raises(WrongShape):
+        check_indices(np.zeros(shape, np.uint16), CODED[kind])
+
+
+def test_indices_and_latents_are_not_mixed() -> None:
+    with pytest.raises(WrongShape, match="one of them"):
+        check_indices(np.zeros((3, 4), np.uint16), parts={"z": latent(4, 3, 4)})
+    with pytest.raises(WrongShape, match="3 samples: send 1 to 2"):
+        check_indices(np.zeros((3, 3, 4), np.uint16))
+    assert check(latent(4, 3, 4)).indices is None
+
+
+def test_indices_of_a_continuous_latent_are_refused() -> None:
+    with pytest.raises(NoIndices, match="continuous.*tensor z"):
+        check_indices(np.zeros((3, 4), np.uint16), SPEC)
+    with pytest.raises(NoIndices, match="continuous"):
+        wire.coded_part(SPEC)
+    parts = tuple(CODED["grid"].z.model_copy(update={"name": name}) for name in ("a", "b"))
+    with pytest.raises(NoIndices, match="several parts"):
+        wire.coded_part(LatentSpec(parts=parts))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.bool_])
+def test_indices_that_are_no_integers_are_refused(dtype: type) -> None:
+    with pytest.raises(WrongDtype, match="uint16 or uint32"):
+        wire.read_safetensors(save({"indices": np.zeros((3, 4), dtype)}))
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npy"])
+def test_mutated_indices_give_only_our_errors(kind: str) -> None:
+    spec = CODED["several"]
+    indices = np.random.default_rng(0).integers(0, 2**17, (1, 3, 3, 4)).astype(np.uint32)
+    metadata = {"size": "20,30", "spec_id": SPEC_ID}
+    body = (
+        wire.write_safetensors({"indices": indices}, metadata)
+        if kind == "safetensors"
+        else wire.write_npy(indices)
+    )
+    headers = {"x-tessera-size": "20,30", "x-tessera-spec": SPEC_ID}
+    chance = random.Random(8)
+    refused = 0
+    for _ in range(3000):
+        try:
+            found = wire.check(wire.read_latent(mutated(body, chance), headers), spec, SPEC_ID, **LIMITS)
+        except ServiceError as error:
+            assert error.status < 500  # noqa: PT017  not every mutation is refused
+            refused += 1
+        else:
+            assert found.indices is not None
+            assert found.indices.shape[1:] == spec.z.index_shape(found.size)
+            assert 0 <= found.indices.min() <= found.indices.max() < 2**17
+    assert refused > 700
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "npy"])

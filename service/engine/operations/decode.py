@@ -1,4 +1,4 @@
-"""Decode: a checked latent -> pictures."""
+"""Decode: a checked latent, or the indices that stand for it -> pictures."""
 
 from __future__ import annotations
 
@@ -24,10 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LatentOnHost:
-    """Parts (B, C, ...) float32 on their way to the network, and the padded size that they decode to."""
+    """A latent on its way to the network.
+
+    Attributes:
+        model: name of the tokenizer.
+        tensors: parts (B, C, ...) float32, or indices (B, ...) int64, by part.
+        coded: whether they are indices.
+        padded: the size that they decode to.
+    """
 
     model: str
-    parts: dict[str, Tensor]
+    tensors: dict[str, Tensor]
+    coded: bool
     padded: tuple[int, int]
 
 
@@ -40,24 +48,32 @@ class Decode:
     def before(self, job: DecodeJob) -> Prepared[LatentOnHost]:
         """Copy out of the message, pin."""
         device = self._models.device
-        parts = {name: pin(torch.from_numpy(np.array(part)), device) for name, part in job.parts.items()}
-        height, width = self._models.tokenizers[job.model].spec.padded(job.size)
-        samples = next(iter(parts.values())).shape[0]
-        key = ("decode", job.model, height, width)
-        return Prepared(
-            job.id, key, samples * height * width, LatentOnHost(job.model, parts, (height, width))
-        )
+        spec = self._models.tokenizers[job.model].spec
+        coded = job.indices is not None
+        arrays = {name: np.array(part) for name, part in job.parts.items()}
+        if job.indices is not None:
+            arrays = {spec.z.name: job.indices.astype(np.int64)}
+        tensors = {name: pin(torch.from_numpy(array), device) for name, array in arrays.items()}
+        height, width = spec.padded(job.size)
+        samples = next(iter(tensors.values())).shape[0]
+        key = ("decode", job.model, height, width, coded)
+        payload = LatentOnHost(job.model, tensors, coded, (height, width))
+        return Prepared(job.id, key, samples * height * width, payload)
 
     def core(self, batch: Sequence[LatentOnHost]) -> Sequence[Tensor]:
         """uint8 (B, H', W', 3) of each payload."""
         device, dtype = self._models.device, self._models.dtype
-        counts = [next(iter(item.parts.values())).shape[0] for item in batch]
-        parts = {
-            name: torch.cat([item.parts[name].to(device, non_blocking=True) for item in batch]).to(dtype)
-            for name in batch[0].parts
+        first = batch[0]
+        counts = [next(iter(item.tensors.values())).shape[0] for item in batch]
+        tensors = {
+            name: torch.cat([item.tensors[name].to(device, non_blocking=True) for item in batch])
+            for name in first.tensors
         }
-        pixels = decode(self._models, batch[0].model, parts, batch[0].padded)
-        return torch.split(pixels, counts)
+        if first.coded:
+            latent = Latent({}, first.padded, indices=tensors)
+        else:
+            latent = Latent({name: value.to(dtype) for name, value in tensors.items()}, first.padded)
+        return torch.split(decode(self._models, first.model, latent), counts)
 
     def after(self, job: DecodeJob, payload: LatentOnHost, result: Tensor) -> Answer:
         """Crop and encode."""
@@ -67,13 +83,18 @@ class Decode:
         return picture_answer(job.id, pictures, job.output, headers, facts)
 
 
-def decode(models: Models, model: str, parts: dict[str, Tensor], padded: tuple[int, ...]) -> Tensor:
-    """Parts (B, C, ...) on the device -> uint8 (B, H', W', 3); no pass exceeds the batch limit in pixels."""
+def decode(models: Models, model: str, latent: Latent) -> Tensor:
+    """A latent of a padded size, on the device -> uint8 (B, H', W', 3); no pass exceeds the batch limit in pixels."""
     tokenizer = models.tokenizers[model]
-    samples = max(1, models.settings.batch_pixels // math.prod(padded))
-    chunks = {name: torch.split(value, samples) for name, value in parts.items()}
+    size = latent.size
+    step = max(1, models.settings.batch_pixels // math.prod(size))
+    count = len(next(iter((latent.parts or latent.indices).values())))
     pictures = []
-    for index in range(len(next(iter(chunks.values())))):
-        latent = Latent({name: value[index] for name, value in chunks.items()}, padded, tokenizer.spec_id)
-        pictures.append(to_pixels(tokenizer.decode(latent, tiles=models.tiles(padded))))
+    for first in range(0, count, step):
+        parts, indices = (
+            {name: value[first : first + step] for name, value in tensors.items()}
+            for tensors in (latent.parts, latent.indices)
+        )
+        piece = Latent(parts, size, tokenizer.spec_id, indices)
+        pictures.append(to_pixels(tokenizer.decode(piece, tiles=models.tiles(size))))
     return torch.cat(pictures)

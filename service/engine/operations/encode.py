@@ -1,4 +1,4 @@
-"""Encode: a picture's bytes -> its latent, or the latent as a picture."""
+"""Encode: a picture's bytes -> its latent or its indices, or a picture of them."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ class Picture:
     original: Pixels
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What the network made of one picture: float32 parts (1, C, ...), and int64 indices (1, ...) if discrete."""
+
+    parts: dict[str, Tensor]
+    indices: Tensor | None
+
+
 class Encode:
     """Pictures of equal padded size share a pass; tiles are planned from the size, so the result is the same
     alone.
@@ -54,19 +62,25 @@ class Encode:
         key = ("encode", job.model, tuple(picture.padded.shape))
         return Prepared(job.id, key, math.prod(picture.padded.shape[:2]), picture)
 
-    def core(self, batch: Sequence[Picture]) -> Sequence[dict[str, Tensor]]:
-        """float32 parts (1, C, ...) of each picture."""
-        parts = encode(self._models, batch).parts
+    def core(self, batch: Sequence[Picture]) -> Sequence[Encoded]:
+        """Each picture's own."""
+        latent = encode(self._models, batch)
+        (codes,) = latent.indices.values() or (None,)
         return [
-            {name: value[index : index + 1].float() for name, value in parts.items()}
+            Encoded(
+                {name: value[index : index + 1].float() for name, value in latent.parts.items()},
+                None if codes is None else codes[index : index + 1],
+            )
             for index in range(len(batch))
         ]
 
-    def after(self, job: EncodeJob, payload: Picture, result: dict[str, Tensor]) -> Answer:
+    def after(self, job: EncodeJob, payload: Picture, result: Encoded) -> Answer:
         """Write the format asked for."""
         tokenizer = self._models.tokenizers[job.model]
         headers = sizes_headers(self._models, payload, len(job.body))
-        parts = {name: to_host(value) for name, value in result.items()}
+        if job.what == "indices":
+            return self._indices(job, payload, result, headers)
+        parts = {name: to_host(value) for name, value in result.parts.items()}
         if job.format == "png":
             picture = latent_picture.PICTURES[job.view](next(iter(parts.values()))[0])
             return Answer(job.id, codecs.encode(picture, "png"), codecs.MEDIA_TYPES["png"], headers)
@@ -74,6 +88,25 @@ class Encode:
             return Answer(job.id, wire.write_npy(parts["z"]), codecs.MEDIA_TYPES["npy"], headers)
         metadata = {"size": wire.write_size(payload.size), "spec_id": tokenizer.spec_id}
         return Answer(job.id, wire.write_safetensors(parts, metadata), wire.SAFETENSORS_MEDIA_TYPE, headers)
+
+    def _indices(self, job: EncodeJob, payload: Picture, result: Encoded, headers: dict[str, str]) -> Answer:
+        tokenizer = self._models.tokenizers[job.model]
+        part = tokenizer.spec.z
+        assert result.indices is not None  # the route asks discrete tokenizers only
+        array = to_host(result.indices).astype(part.index_dtype)
+        if job.format == "png":
+            picture = latent_picture.index_maps(array[0], part, tokenizer.spec.padded(payload.size))
+            return Answer(job.id, codecs.encode(picture, "png"), codecs.MEDIA_TYPES["png"], headers)
+        if job.format == "npy":
+            return Answer(job.id, wire.write_npy(array), codecs.MEDIA_TYPES["npy"], headers)
+        metadata = {
+            "size": wire.write_size(payload.size),
+            "spec_id": tokenizer.spec_id,
+            "codebook_size": str(part.codebook_size),
+            "num_codebooks": str(part.num_codebooks),
+        }
+        body = wire.write_safetensors({wire.INDICES: array}, metadata)
+        return Answer(job.id, body, wire.SAFETENSORS_MEDIA_TYPE, headers)
 
 
 def prepare(models: Models, model: str, body: bytes) -> Picture:

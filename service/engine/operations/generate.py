@@ -13,6 +13,7 @@ from service.engine.batching import Prepared
 from service.engine.messages import Answer, GenerateJob
 from service.engine.operations.base import latent_headers, picture_answer, to_host
 from service.engine.operations.decode import decode
+from tokenizer.spec import Latent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,5 @@ class Generate:
             return {name: value.float() for name, value in latent.parts.items()}
         tokenizer = self._models.tokenizer_of[job.model]
         parts = {name: value.to(self._models.dtype) for name, value in latent.parts.items()}
-        return decode(
-            self._models, tokenizer, parts, self._models.tokenizers[tokenizer].spec.padded(job.size)
-        )
+        padded = self._models.tokenizers[tokenizer].spec.padded(job.size)
+        return decode(self._models, tokenizer, Latent(parts, padded))

@@ -40,7 +40,7 @@ class Reconstruct:
     def core(self, batch: Sequence[Picture]) -> Sequence[Tensor]:
         """uint8 (1, H', W', 3) of each picture."""
         latent = encode(self._models, batch)
-        return torch.split(decode(self._models, batch[0].model, latent.parts, latent.size), 1)
+        return torch.split(decode(self._models, batch[0].model, latent), 1)
 
     def after(self, job: ReconstructJob, payload: Picture, result: Tensor) -> Answer:
         """Crop, measure, encode."""

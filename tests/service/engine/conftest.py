@@ -10,9 +10,11 @@ from service.engine.models import Models, load
 
 def worker_settings(folders: dict[str, Path], **changes: object) -> WorkerSettings:
     """Settings for the tiny models."""
-    kinds = {"tiny": "tokenizer", "other": "tokenizer", "shapes": "generator"}
     settings: dict[str, object] = {
-        "models": tuple(ModelSource(kinds[name], name, str(path)) for name, path in folders.items()),
+        "models": tuple(
+            ModelSource("generator" if name == "shapes" else "tokenizer", name, str(path))
+            for name, path in folders.items()
+        ),
         "device": "cpu",
         "dtype": "float32",
         "max_pixels": 512 * 512,

@@ -11,7 +11,7 @@ from tests.service.engine.conftest import worker_settings
 
 
 def test_everything_is_loaded_and_generators_know_their_tokenizer(loaded: Models) -> None:
-    assert loaded.tokenizers.keys() == {"tiny", "other"}
+    assert loaded.tokenizers.keys() == {"tiny", "other", "codes"}
     assert loaded.tokenizer_of == {"shapes": "tiny"}
     assert loaded.pipelines["shapes"].spec_id == loaded.tokenizers["tiny"].spec_id
     warm_up(loaded)

@@ -108,6 +108,68 @@ def test_the_latent_as_a_picture(server: Server) -> None:
     assert as_pixels(encoded(server, pixels, "?format=png&view=channels").content).shape[:2] == (50, 38)
 
 
+def test_indices_out_and_back(server: Server) -> None:
+    """Codes instead of the latent: fewer bytes, and the same picture but for the last bit of a float."""
+    pixels = picture(61, 45)
+    answer = encoded(server, pixels, "?model=codes&what=indices")
+    indices = load(answer.content)["indices"]
+    assert (indices.shape, indices.dtype) == ((1, 16, 12), np.uint16)
+    assert indices.max() < 3**8
+    assert answer.headers["x-tessera-latent-bytes"] == str(math.ceil(16 * 12 * 8 * math.log2(3) / 8))
+    told = server.post("/v1/reconstruct?model=codes&output=npy", content=as_file(pixels))
+    expected = np.load(io.BytesIO(told.content)).astype(int)
+    npy = encoded(server, pixels, "?model=codes&what=indices&format=npy")
+    np.testing.assert_array_equal(np.load(io.BytesIO(npy.content)), indices)
+    headers = {name: npy.headers[name] for name in ("x-tessera-size", "x-tessera-spec")}
+    for body, more in ((answer.content, {}), (npy.content, headers)):
+        decoded = server.post("/v1/decode?model=codes&output=npy", content=body, headers=more)
+        assert decoded.status_code == 200, decoded.text
+        assert np.abs(np.load(io.BytesIO(decoded.content)) - expected).max() <= 1
+    assert as_pixels(encoded(server, pixels, "?model=codes&what=indices&format=png").content).shape == (
+        16,
+        12,
+        3,
+    )
+    z = encoded(server, pixels, "?model=codes").content
+    assert np.abs(as_pixels(server.post("/v1/decode?model=codes", content=z).content) - expected).max() <= 1
+
+
+def test_several_samples_of_indices_decode_to_json(server: Server) -> None:
+    answer = encoded(server, picture(32, 32), "?model=codes&what=indices")
+    indices = np.repeat(load(answer.content)["indices"], 3, axis=0)
+    meta = {"size": "32,32", "spec_id": answer.headers["x-tessera-spec"]}
+    for dtype in (np.uint16, np.int64):
+        body = save({"indices": indices.astype(dtype)}, meta)
+        assert len(server.post("/v1/decode?model=codes", content=body).json()["data"]) == 3
+
+
+def test_refused_indices(server: Server) -> None:
+    facts = refused(server.post("/v1/encode?what=indices", content=PNG), 422, "no_indices")
+    assert facts["param"] == "what"
+    assert "continuous" in facts["message"]
+    models = {model["name"]: model for model in server.get("/v1/models").json()["data"]}
+
+    def send(indices: np.ndarray, model: str = "codes", size: str = "32,32") -> httpx.Response:
+        body = save({"indices": indices}, {"size": size, "spec_id": models[model]["spec_id"]})
+        return server.post(f"/v1/decode?model={model}", content=body)
+
+    good = np.zeros((1, 8, 8), np.uint16)
+    assert send(good).status_code == 200
+    refused(send(good, "tiny"), 422, "no_indices")
+    refused(send(good, size="36,32"), 422, "wrong_shape")
+    refused(send(good + 3**8), 422, "index_out_of_range")
+    refused(send(good.astype(np.int32) - 1), 422, "index_out_of_range")
+    refused(send(good.astype(np.float32)), 422, "wrong_dtype")
+    refused(
+        server.post(
+            "/v1/decode", content=encoded(server, picture(9, 9), "?model=codes&what=indices").content
+        ),
+        422,
+        "wrong_spec",
+    )
+    refused(server.post("/v1/encode?what=codes", content=PNG), 422, "invalid_parameter")
+
+
 def test_several_samples_decode_to_json(server: Server) -> None:
     latent = encoded(server, picture(32, 32))
     z = np.repeat(load(latent.content)["z"], 3, axis=0)

@@ -49,10 +49,19 @@ def test_no_pass_exceeds_the_batch_limit(loaded: Models) -> None:
         spec, spec_id = tokenizer.spec, tokenizer.spec_id
 
         def decode(self, latent: Latent, **options: object) -> torch.Tensor:
-            seen.append(len(latent.z))
+            seen.append(len(latent.z if latent.parts else latent.indices["z"]))
             return tokenizer.decode(latent)
 
     models = Models(loaded.settings, loaded.device, loaded.dtype, {"tiny": Watched()})  # type: ignore[dict-item]
     z = torch.zeros(19, *tokenizer.spec.shape((64, 64))["z"])
-    assert module.decode(models, "tiny", {"z": z}, (64, 64)).shape == (19, 64, 64, 3)
+    assert module.decode(models, "tiny", Latent({"z": z}, (64, 64))).shape == (19, 64, 64, 3)
     assert seen == [8, 8, 3]
+
+
+def test_latents_and_indices_of_one_size_do_not_share_a_pass(loaded: Models) -> None:
+    whole = job(loaded, (32, 32))
+    indices = np.zeros((1, 8, 8), np.uint16)
+    coded = DecodeJob(
+        id=2, model="tiny", cost=1, submitted_at=0.0, parts={}, indices=indices, size=(32, 32), output="npy"
+    )
+    assert Decode(loaded).before(whole).key != Decode(loaded).before(coded).key

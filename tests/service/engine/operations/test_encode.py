@@ -1,6 +1,8 @@
 """Encode: the same latent as the tokenizer gives, in every format."""
 
 import io
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +10,14 @@ import pytest
 import torch
 
 from service import wire
-from service.engine.messages import Answer, EncodeJob
-from service.engine.models import Models
+from service.engine.messages import Answer, DecodeJob, EncodeJob
+from service.engine.models import Models, load
+from service.engine.operations.base import from_pixels, pad_pixels, to_pixels
+from service.engine.operations.decode import Decode
 from service.engine.operations.encode import Encode
-from tests.service.conftest import as_file, as_pixels, picture
+from service.latent_picture import index_maps
+from tests.service.conftest import as_file, as_pixels, make_tokenizer, picture
+from tests.service.engine.conftest import worker_settings
 
 
 def run(loaded: Models, pixels: np.ndarray, **options: Any) -> Answer:
@@ -51,6 +57,66 @@ def test_as_a_picture(loaded: Models, view: str, shape: tuple[int, int]) -> None
     answer = run(loaded, picture(33, 47), format="png", view=view)
     assert answer.media_type == "image/png"
     assert as_pixels(answer.body).shape[:2] == shape
+
+
+BOTTLENECKS: dict[str, dict[str, Any]] = {
+    "fsq": {"kind": "fsq", "levels": [3] * 8},
+    "residual": {"kind": "residual_vq", "codebook_size": 16, "num_codebooks": 3},
+    "scales": {"kind": "multiscale_vq", "codebook_size": 32, "scales": [1, 2, 4], "num_phi": 2},
+    "bits": {"kind": "lfq"},
+}
+
+
+@pytest.mark.parametrize("kind", BOTTLENECKS)
+def test_indices_go_out_and_come_back(kind: str, tmp_path: Path) -> None:
+    """What the wire, the encode and the decode operation make of codes is what the tokenizer makes of them."""
+    folder = make_tokenizer(tmp_path / kind, 5, bottleneck=BOTTLENECKS[kind])
+    models = load(worker_settings({"tiny": folder}))
+    tokenizer, pixels = models.tokenizers["tiny"], picture(33, 47)
+    padded = tokenizer.spec.padded((33, 47))
+    x = from_pixels([torch.from_numpy(pad_pixels(pixels, padded))], models.device, models.dtype)
+    with torch.inference_mode():
+        latent = tokenizer.encode(x)
+    answer = run(models, pixels, what="indices")
+    tensors, metadata = wire.read_safetensors(answer.body)
+    part = tokenizer.spec.z
+    assert tensors.keys() == {"indices"}
+    assert tensors["indices"].dtype == part.index_dtype
+    assert tensors["indices"].shape == (1, *part.index_shape(padded))
+    np.testing.assert_array_equal(tensors["indices"], latent.indices["z"])
+    assert metadata == {
+        "size": "33,47",
+        "spec_id": tokenizer.spec_id,
+        "codebook_size": str(part.codebook_size),
+        "num_codebooks": str(part.num_codebooks),
+    }
+    bits = math.log2(part.codebook_size or 0) * math.prod(part.index_shape(padded))
+    assert answer.headers["x-tessera-latent-bytes"] == str(math.ceil(bits / 8))
+    npy = np.load(io.BytesIO(run(models, pixels, what="indices", format="npy").body))
+    np.testing.assert_array_equal(npy, tensors["indices"])
+    shown = as_pixels(run(models, pixels, what="indices", format="png").body)
+    np.testing.assert_array_equal(shown, index_maps(tensors["indices"][0], part, padded))
+
+    checked = wire.check(
+        wire.read_latent(answer.body, {}), tokenizer.spec, tokenizer.spec_id, max_pixels=10**6, max_batch=2
+    )
+    operation = Decode(models)
+    job = DecodeJob(
+        id=2,
+        model="tiny",
+        cost=1,
+        submitted_at=0.0,
+        parts={},
+        indices=checked.indices,
+        size=(33, 47),
+        output="npy",
+    )
+    prepared = operation.before(job)
+    with torch.inference_mode():
+        (result,) = operation.core([prepared.payload])
+        expected = to_pixels(tokenizer.decode(latent))[0, :33, :47].numpy()
+    back = np.load(io.BytesIO(operation.after(job, prepared.payload, result).body))
+    assert np.abs(back.astype(int) - expected).max() <= 1  # normalising and back may round the last bit
 
 
 def test_pictures_of_one_padded_size_share_a_pass(loaded: Models) -> None:
