@@ -1,4 +1,4 @@
-"""The Inception network that FID is defined by, its resize, and its preprocessing.
+"""The Inception network that FID is defined by, its two resizes, and its preprocessing.
 
 This is the 2015 network ported from TensorFlow, not torchvision's: average pooling leaves the padding out,
 and the last block takes a maximum. Names of the modules follow the published file so that it loads as it is.
@@ -10,15 +10,20 @@ Letters: B pictures, C channels, H W rows and columns.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eval.weights import WeightsConfig, WeightsRecord, load
+from eval.protocols import Resize
+from eval.weights import WeightsConfig, WeightsRecord, find, load, record
 
 NUM_FEATURES = 2048
+NUM_LOGITS = 1008
+SPATIAL_CHANNELS = 7
 
 
 class ConvNormReLU(nn.Module):
@@ -157,6 +162,21 @@ class Mixed8(nn.Module):
         return torch.cat(parts, dim=1)
 
 
+@dataclass(frozen=True, slots=True)
+class InceptionOutputs:
+    """What metrics read of one batch.
+
+    Attributes:
+        pool: (B, 2048), the last features averaged over positions: FID, KID, precision and recall.
+        spatial: (B, 2023), seven channels of the third block at 17x17, positions first: sFID.
+        logits: (B, 1008), the classifier without its bias: IS.
+    """
+
+    pool: Tensor
+    spatial: Tensor
+    logits: Tensor
+
+
 class FIDInception(nn.Module):
     """Pictures at 299x299, scaled as TensorFlow did, to 2048 pooled features. Inference only."""
 
@@ -178,59 +198,111 @@ class FIDInception(nn.Module):
         self.Mixed_7a = Reduction8()
         self.Mixed_7b = Mixed8(1280, pool="average")
         self.Mixed_7c = Mixed8(2048, pool="max")
+        self.fc = nn.Linear(NUM_FEATURES, NUM_LOGITS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, 3, 299, 299) in about [-1, 1] -> (B, 2048)."""
+        """x (B, 3, 299, 299) about [-1, 1] -> the pooled features (B, 2048)."""
+        return self.outputs(x).pool
+
+    def outputs(self, x: Tensor) -> "InceptionOutputs":
+        """x (B, 3, 299, 299) about [-1, 1] -> everything that a metric reads."""
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = F.max_pool2d(x, 3, stride=2)
         x = F.max_pool2d(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)), 3, stride=2)  # (B, 192, 35, 35)
         x = self.Mixed_6a(self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x))))  # (B, 768, 17, 17)
-        x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(x))))
+        x = self.Mixed_6c(self.Mixed_6b(x))
+        # TensorFlow's mixed_6/conv: the first branch of this block
+        spatial = self.Mixed_6d.branch1x1(x)[:, :SPATIAL_CHANNELS]  # (B, 7, 17, 17)
+        x = self.Mixed_6e(self.Mixed_6d(x))
         x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # (B, 2048, 8, 8)
-        return x.mean(dim=(2, 3))
+        pool = x.mean(dim=(2, 3))
+        logits = F.linear(pool, self.fc.weight)
+        return InceptionOutputs(pool, spatial.permute(0, 2, 3, 1).flatten(1), logits)
 
 
 class InceptionFeatures:
-    """uint8 pictures -> features, the whole way: TF1 resize, scaling, network, float32 without TF32."""
+    """Pictures -> features, the whole way: resize, scaling, network, float32 without TF32.
 
-    def __init__(self, network: FIDInception, record: WeightsRecord, device: torch.device) -> None:
+    Metrics of one job share it, and the last two batches' features with it: the network runs once a batch.
+    """
+
+    def __init__(
+        self,
+        network: FIDInception,
+        record: WeightsRecord,
+        device: torch.device,
+        resize: Resize = "tf1_bilinear_299",
+    ) -> None:
         network = network.to(device, torch.float32).to(memory_format=torch.channels_last)
         self.network = network.eval()
         self.network.requires_grad_(False)
         self.record = record
         self.device = device
+        self.resize: Resize = resize
+        self._recent: list[tuple[Tensor, InceptionOutputs]] = []  # the real and the fake side of a batch
 
     @classmethod
-    def load(cls, config: WeightsConfig, device: torch.device) -> "InceptionFeatures":
-        """Read the weights from the file the user named.
+    def load(
+        cls, config: WeightsConfig, device: torch.device, resize: Resize = "tf1_bilinear_299"
+    ) -> "InceptionFeatures":
+        """Read the weights from the file the user named; one network a file, device and resize.
 
         Raises:
             NotComputedError: naming the file and where to put it.
             ValueError: if the file's tensors are not those of this network.
         """
-        tensors, record = load("inception", config)
-        # the file also holds a classifier of 1008 outputs, which FID does not read
-        tensors = {name: value for name, value in tensors.items() if not name.startswith("fc.")}
-        with torch.device("meta"):
-            network = FIDInception()
-        counters = {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
-        tensors |= {name: torch.zeros((), dtype=torch.long) for name in counters - tensors.keys()}
-        try:
-            network.load_state_dict(tensors, assign=True)
-        except RuntimeError as error:
-            raise ValueError(f"{record.file} does not hold the FID Inception network: {error}") from None
-        return cls(network, record, device)
+        found = record("inception", find("inception", config))
+        key = (found, str(device), resize)
+        if key not in _LOADED:
+            tensors, found = load("inception", config)
+            _LOADED[key] = shared = cls(_network(tensors, found), found, device, resize)
+            return shared
+        return _LOADED[key]
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) -> pooled features, float32 (B, 2048) on the CPU."""
+        return self.outputs(pictures).pool
 
     @torch.inference_mode()
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) -> float32 (B, 2048) on the CPU."""
-        if pictures.dtype != torch.uint8:
-            raise ValueError(f"FID features are taken of uint8 pictures, got {pictures.dtype}")
-        x = tf1_resize(pictures.to(self.device).float(), 299)
-        x = ((x - 128.0) / 128.0).contiguous(memory_format=torch.channels_last)
+    def outputs(self, pictures: Tensor) -> InceptionOutputs:
+        """Pictures (B, 3, H, W), uint8 or (only with PyTorch's resize) float in [-1, 1] -> all on the CPU.
+
+        Raises:
+            ValueError: for floats where the resize is TensorFlow's, whose graph takes bytes.
+        """
+        for seen, outputs in self._recent:
+            if seen is pictures:
+                return outputs
+        x = self._scaled(pictures.to(self.device)).contiguous(memory_format=torch.channels_last)
         with full_float32():
-            features: Tensor = self.network(x)
-        return features.cpu()
+            made = self.network.outputs(x)
+        outputs = InceptionOutputs(made.pool.cpu(), made.spatial.cpu(), made.logits.cpu())
+        self._recent = [*self._recent[-1:], (pictures, outputs)]
+        return outputs
+
+    def _scaled(self, pictures: Tensor) -> Tensor:
+        if self.resize == "tf1_bilinear_299":
+            if pictures.dtype != torch.uint8:
+                raise ValueError(f"these FID features are taken of uint8 pictures, got {pictures.dtype}")
+            return (tf1_resize(pictures.float(), 299) - 128.0) / 128.0
+        unit = pictures.float() / 255.0 if pictures.dtype == torch.uint8 else (pictures.float() + 1.0) / 2.0
+        x = F.interpolate(unit, size=(299, 299), mode="bilinear", align_corners=False)
+        return 2.0 * x - 1.0
+
+
+_LOADED: "WeakValueDictionary[tuple[WeightsRecord, str, Resize], InceptionFeatures]" = WeakValueDictionary()
+
+
+def _network(tensors: dict[str, Tensor], found: WeightsRecord) -> FIDInception:
+    with torch.device("meta"):
+        network = FIDInception()
+    counters = {name for name in network.state_dict() if name.endswith("num_batches_tracked")}
+    tensors = tensors | {name: torch.zeros((), dtype=torch.long) for name in counters - tensors.keys()}
+    try:
+        network.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"{found.file} does not hold the FID Inception network: {error}") from None
+    return network
 
 
 def tf1_resize(x: Tensor, side: int) -> Tensor:

@@ -1,8 +1,11 @@
-"""Between the float pixels of tokenizers and the uint8 pictures that metrics compare."""
+"""Between the float pixels of tokenizers and the pictures that metrics compare, in the form that they compare."""
+
+from typing import assert_never
 
 import torch
 from torch import Tensor
 
+from eval.protocols import Domain, Quantization
 from tokenizer.data import transforms
 
 
@@ -14,11 +17,49 @@ def to_uint8(x: Tensor) -> Tensor:
     Raises:
         ValueError: if x holds NaN or infinity, which no picture can show.
     """
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("the pictures hold NaN or infinity: the model is broken, or too large for its dtype")
-    return transforms.to_uint8(x)
+    return transforms.to_uint8(_finite(x))
 
 
 def from_uint8(pictures: Tensor) -> Tensor:
     """uint8 (B, 3, H, W) -> float32 in [-1, 1]; ``to_uint8`` undoes it exactly."""
     return pictures.float() / 127.5 - 1.0
+
+
+def as_seen(x: Tensor, quantization: Quantization, domain: Domain) -> Tensor:
+    """Pictures in the form that a metric of a protocol sees.
+
+    Args:
+        x: (B, 3, H, W), uint8 or float about [-1, 1].
+        quantization: how the protocol makes uint8 of pixels; what is uint8 already goes the same way, because
+            truncation darkens originals too.
+        domain: the metric's.
+
+    Raises:
+        ValueError: if x holds NaN or infinity.
+    """
+    if domain == "uint8":
+        return _quantized(x, quantization)
+    pixels = from_uint8(x) if x.dtype == torch.uint8 else _finite(x).float()
+    return pixels.clamp(-1.0, 1.0) if domain == "clamped" else pixels
+
+
+def _quantized(x: Tensor, quantization: Quantization) -> Tensor:
+    match quantization:
+        case "round_uint8":
+            return x if x.dtype == torch.uint8 else to_uint8(x)
+        case "truncate_uint8":
+            pixels = from_uint8(x) if x.dtype == torch.uint8 else _finite(x).float().clamp(-1.0, 1.0)
+            return ((pixels + 1.0) / 2.0 * 255.0).to(torch.uint8)
+        case "truncate_unit_uint8":
+            # originals are read to [0, 1] and never leave it, where v / 255 * 255 truncates to v
+            if x.dtype == torch.uint8:
+                return x
+            return (((_finite(x).float() + 1.0) / 2.0).clamp(0.0, 1.0) * 255.0).to(torch.uint8)
+        case _:
+            assert_never(quantization)
+
+
+def _finite(x: Tensor) -> Tensor:
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError("the pictures hold NaN or infinity: the model is broken, or too large for its dtype")
+    return x

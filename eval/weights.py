@@ -1,13 +1,20 @@
-"""Weights that metrics read: which file, where it comes from, what its hash is. Nothing is ever downloaded.
+"""Weights that metrics read: which file, where it comes from, what its hash is.
 
-Files are found only through paths given on the command line and hashed at every load. A file with another
-hash is used, but then the metric carries ``_unverified`` in its name: a number is never passed off as the
-standard one.
+``python -m eval.weights list | verify | import DIR | fetch [NAME ...]``, all with ``folder=DIR`` or the variable
+TESSERA_WEIGHTS. An evaluation never downloads: it finds files through paths given by the user and hashes them at
+every load. A file with another hash is used, but then the metric carries ``_unverified`` in its name: a number is
+never passed off as the standard one.
 """
 
+import os
+import shutil
+import sys
+import tomllib
+import urllib.request
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, get_args
 
 import torch
 from safetensors.torch import load_file
@@ -15,9 +22,21 @@ from torch import Tensor
 
 from eval.errors import NotComputedError
 from tokenizer.core.checkpoint import sha256_of
-from tokenizer.core.config import Config
+from tokenizer.core.config import Config, refusals
 
 WeightsName = Literal["inception", "vgg16", "alexnet"]
+VARIABLE = "TESSERA_WEIGHTS"
+TIMEOUT_S = 30.0
+USAGE = """python -m eval.weights list | verify | import DIR | fetch [NAME ...]   [folder=DIR]
+
+  list     the files that metrics read, with size, hash, licence and source, and which are in the folder
+  verify   hash those in the folder; exits with 1 if one is not the published file
+  import   find published files below DIR, by their hash, and copy them into the folder
+  fetch    download NAME (all, without one) from its source into the folder; kept only if the hash is right
+
+The folder is folder=DIR, or the variable TESSERA_WEIGHTS; evaluations find it through the same variable or
+weights.folder=DIR.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +45,48 @@ class KnownWeights:
 
     Attributes:
         file: its name where it is published.
-        sha256: the first digits of its sha256 (as its name carries them).
-        origin: the page that offers it.
+        sha256: of the file, in hexadecimal.
+        source: the page that offers it.
+        size: in bytes.
+        licence: of the weights.
+        url: of the file itself.
+        metrics: those that read it.
+        also_named: other names under which the same bytes are published.
     """
 
     file: str
     sha256: str
-    origin: str
+    source: str
+    size: int = 0
+    licence: str = ""
+    url: str = ""
+    metrics: tuple[str, ...] = ()
+    also_named: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """Name, hash and origin in one line."""
-        return f"{self.file} (sha256 {self.sha256}..., from {self.origin})"
+        """Name, hash and source in one line."""
+        return f"{self.file} (sha256 {self.sha256[:8]}..., from {self.source})"
 
 
-KNOWN: dict[WeightsName, KnownWeights] = {
-    "inception": KnownWeights(
-        "pt_inception-2015-12-05-6726825d.pth",
-        "6726825d",
-        "https://github.com/mseitzer/pytorch-fid/releases/tag/fid_weights",
-    ),
-    "vgg16": KnownWeights("vgg16-397923af.pth", "397923af", "https://download.pytorch.org/models/"),
-    "alexnet": KnownWeights("alexnet-owt-7be5be79.pth", "7be5be79", "https://download.pytorch.org/models/"),
-}
+def read_manifest(text: str) -> dict[WeightsName, KnownWeights]:
+    """The table of ``weights.toml``.
+
+    Raises:
+        ValueError: if its names are not those that metrics ask for.
+    """
+    tree = tomllib.loads(text)
+    names: tuple[WeightsName, ...] = get_args(WeightsName)
+    if set(tree) != set(names):
+        raise ValueError(f"the manifest has {', '.join(tree)}: metrics read {', '.join(names)}")
+    return {
+        name: KnownWeights(
+            **{key: tuple(item) if isinstance(item, list) else item for key, item in tree[name].items()}
+        )
+        for name in names
+    }
+
+
+KNOWN = read_manifest(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 class WeightsConfig(Config):
@@ -80,7 +119,8 @@ def missing(name: WeightsName) -> NotComputedError:
     """The error for a file that is not there."""
     return NotComputedError(
         KNOWN[name].describe(),
-        f"into a folder given as weights.folder=FOLDER, or give the file as weights.{name}=FILE",
+        f"into a folder given as weights.folder=FOLDER (python -m eval.weights fetch {name} folder=FOLDER), "
+        f"or give the file as weights.{name}=FILE",
     )
 
 
@@ -96,14 +136,27 @@ def find(name: WeightsName, config: WeightsConfig) -> Path:
         if not given.is_file():
             raise ValueError(f"weights.{name}={given}: no such file")
         return given
-    if config.folder is not None:
-        if not config.folder.is_dir():
-            raise ValueError(f"weights.folder={config.folder}: no such folder")
-        published = config.folder / KNOWN[name].file
-        for path in (published, published.with_suffix(".safetensors")):
+    folder = config.folder or default_folder()
+    if folder is not None:
+        if not folder.is_dir():
+            option = "weights.folder" if config.folder else VARIABLE
+            raise ValueError(f"{option}={folder}: no such folder")
+        for path in _places(name, folder):
             if path.is_file():
                 return path
     raise missing(name)
+
+
+def default_folder() -> Path | None:
+    """The folder that the environment names."""
+    value = os.environ.get(VARIABLE)
+    return Path(value) if value else None
+
+
+def _places(name: WeightsName, folder: Path) -> list[Path]:
+    known = KNOWN[name]
+    published = [folder / file for file in (known.file, *known.also_named)]
+    return [published[0], published[0].with_suffix(".safetensors"), *published[1:]]
 
 
 def load(name: WeightsName, config: WeightsConfig) -> tuple[dict[str, Tensor], WeightsRecord]:
@@ -131,4 +184,124 @@ def load(name: WeightsName, config: WeightsConfig) -> tuple[dict[str, Tensor], W
 def record(name: WeightsName, path: Path) -> WeightsRecord:
     """Hash a file and compare it with the published one."""
     digest = sha256_of(path)
-    return WeightsRecord(name, path.name, digest, digest.startswith(KNOWN[name].sha256))
+    return WeightsRecord(name, path.name, digest, digest == KNOWN[name].sha256)
+
+
+def table(folder: Path | None) -> str:
+    """The manifest for people, and what of it lies in the folder."""
+    lines = []
+    for name, known in KNOWN.items():
+        here = [path for path in _places(name, folder) if path.is_file()] if folder else []
+        lines += [
+            f"{name}: {known.file}",
+            f"  {known.size:,} bytes, sha256 {known.sha256}",
+            f"  for {', '.join(known.metrics)}; licence {known.licence}",
+            f"  from {known.source}",
+            f"  {'here: ' + str(here[0]) if here else 'not here'}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def verify(folder: Path) -> tuple[str, bool]:
+    """Hash every file of the manifest that the folder holds: (lines for people, whether all of them are right)."""
+    lines, right = [], True
+    for name in KNOWN:
+        for path in _places(name, folder):
+            if path.is_file():
+                found = record(name, path)
+                right &= found.verified
+                verdict = "the published file" if found.verified else "NOT the published file"
+                lines.append(f"{name}: {path.name}: {verdict} (sha256 {found.sha256})")
+    return "\n".join(lines or [f"{folder} holds no file of the manifest"]) + "\n", right
+
+
+def import_files(source: Path, folder: Path) -> list[str]:
+    """Copy the published files below ``source`` into the folder, whatever they are called there; names of those.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not source.is_dir():
+        raise ValueError(f"{source}: no such folder")
+    by_size = {known.size: name for name, known in KNOWN.items()}
+    taken: list[str] = []
+    for path in sorted(source.rglob("*")):
+        name = by_size.get(path.stat().st_size) if path.is_file() else None
+        if name is None or name in taken or sha256_of(path) != KNOWN[name].sha256:
+            continue
+        with path.open("rb") as stream:
+            _keep(stream, name, folder)
+        taken.append(name)
+    if not taken:
+        raise ValueError(f"{source} holds no published file (they are known by their hash, not their name)")
+    return taken
+
+
+def fetch(names: Iterable[WeightsName], folder: Path) -> None:
+    """Download files from their sources; one that does not have the published hash is not kept.
+
+    Raises:
+        ValueError: for another hash.
+        OSError: if the network does not answer.
+    """
+    for name in names:
+        with urllib.request.urlopen(KNOWN[name].url, timeout=TIMEOUT_S) as stream:
+            _keep(stream, name, folder)
+
+
+def _keep(stream: IO[bytes], name: WeightsName, folder: Path) -> None:
+    """Write a stream under the published name, whole and verified or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{KNOWN[name].file}.{os.getpid()}.part"
+    try:
+        with temporary.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+        if (found := record(name, temporary)).verified:
+            os.replace(temporary, folder / KNOWN[name].file)
+        else:
+            raise ValueError(f"{name}: what came has sha256 {found.sha256}, not {KNOWN[name].sha256}")
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("--help", "-h"):
+        sys.stdout.write(USAGE)
+        return
+    with refusals("eval.weights"):
+        action, *rest = arguments
+        given = [item.removeprefix("folder=") for item in rest if item.startswith("folder=")]
+        words = [item for item in rest if not item.startswith("folder=")]
+        folder = Path(given[-1]) if given else default_folder()
+        if action == "list" and not words:
+            sys.stdout.write(table(folder))
+            return
+        if folder is None:
+            raise ValueError(f"say where: folder=DIR, or the variable {VARIABLE}")
+        right = _act(action, words, folder)
+    raise SystemExit(0 if right else 1)
+
+
+def _act(action: str, words: list[str], folder: Path) -> bool:
+    match action, words:
+        case "verify", []:
+            text, right = verify(folder)
+            sys.stdout.write(text)
+            return right
+        case "import", [source]:
+            taken = import_files(Path(source), folder)
+            sys.stdout.write(f"{', '.join(taken)} -> {folder}\n")
+        case "fetch", _ if set(words) <= set(KNOWN):
+            fetch([name for name in KNOWN if name in words or not words], folder)
+            sys.stdout.write(f"{', '.join(words or KNOWN)} -> {folder}\n")
+        case "fetch", _:
+            raise ValueError(f"no weights {', '.join(words)}: there are {', '.join(KNOWN)}")
+        case _:
+            raise ValueError(f"{action} {' '.join(words)}: use list, verify, import DIR or fetch [NAME ...]")
+    return True
+
+
+if __name__ == "__main__":
+    main()

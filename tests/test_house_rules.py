@@ -27,12 +27,12 @@ MAY_IMPORT = {
 PARTS = {
     "tokenizer.backbones": {"base"},
     "tokenizer.bottlenecks": {"base"},
-    "tokenizer.losses": {"base", "discriminators"},
+    "tokenizer.losses": {"base", "augment", "discriminators"},
     "tokenizer.regularizers": {"base"},
     "tokenizer.adapters": {"base"},
     "diffusion.backbones": {"base"},
     "diffusion.generators": {"base"},
-    "eval.metrics": {"score"},
+    "eval.metrics": {"score", "sets"},
 }
 KNOW_ALL_PARTS = {"tokenizer.losses.objective"}  # like the __init__ files: it sums them
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60

@@ -9,6 +9,7 @@ Source: Zhang et al. 2018, The Unreasonable Effectiveness of Deep Features as a 
 
 import importlib.util
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -19,7 +20,8 @@ from eval.errors import NotComputedError
 from eval.features import full_float32
 from eval.metrics.score import Score, check_pair, mean_score
 from eval.pixels import from_uint8
-from eval.protocols import EvaluationProtocol
+from eval.protocols import Domain, EvaluationProtocol
+from eval.rows import Rows
 from eval.weights import WeightsConfig, WeightsName, WeightsRecord, find, record
 from tokenizer.core.checkpoint import sha256_of
 from tokenizer.losses.perceptual import build_lpips
@@ -75,24 +77,32 @@ class LPIPS:
         self.network = network.to(device)
         self.weights = weights
         self.device = device
-        self._values: list[float] = []
+        self._values = Rows()
+
+    @property
+    def domain(self) -> Domain:
+        """The form of the pictures that ``update`` takes."""
+        return self.protocol.lpips.domain
 
     @torch.inference_mode()
-    def update(self, real: Tensor, fake: Tensor) -> None:
-        """Add pairs: uint8 (B, 3, H, W) both; the network sees them in [-1, 1]."""
-        check_pair(real, fake)
+    def update(self, real: Tensor, fake: Tensor, keys: Sequence[int] | None = None) -> None:
+        """Add pairs: pictures (B, 3, H, W) both; the network sees them in [-1, 1]."""
+        check_pair(real, fake, self.domain)
+        x, x_hat = real.to(self.device), fake.to(self.device)
+        if self.domain == "uint8":
+            x, x_hat = from_uint8(x), from_uint8(x_hat)
         with full_float32():
-            values = self.network(from_uint8(real.to(self.device)), from_uint8(fake.to(self.device)))
-        self._values += values.flatten().double().cpu().tolist()
+            values = self.network(x, x_hat)
+        self._values.add(values.flatten().double().cpu(), keys)
 
     def merge(self, other: Self) -> None:
         """Add what ``other`` saw."""
-        self._values += other._values
+        self._values.merge(other._values)
 
     def compute(self) -> Score:
         """Mean over pictures; 0 for equal pictures."""
         interval = self.protocol.interval
-        return mean_score(self._values, resamples=interval.resamples, seed=interval.seed)
+        return mean_score(self._values.table().tolist(), resamples=interval.resamples, seed=interval.seed)
 
 
 def load_lpips(

@@ -1,22 +1,29 @@
-"""Peak signal-to-noise ratio of rounded pictures, averaged over pictures.
+"""Peak signal-to-noise ratio, averaged over pictures.
 
 The mean of the pictures' PSNR and the PSNR of the pooled error differ by 0.6 to 2 dB; the first is the
 field's, the second stands beside it under its own name.
 """
 
+from collections.abc import Sequence
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from eval.metrics.score import Score, check_pair, mean_score
-from eval.protocols import EvaluationProtocol
+from eval.protocols import Domain, EvaluationProtocol
+from eval.rows import Rows
 from eval.weights import WeightsRecord
 
 
-def mean_squared_error(real: Tensor, fake: Tensor) -> Tensor:
-    """Error of each picture in squared grey levels: uint8 (B, 3, H, W) twice -> float64 (B,) on the CPU."""
-    check_pair(real, fake)
+def mean_squared_error(real: Tensor, fake: Tensor, domain: Domain = "uint8") -> Tensor:
+    """Error of each picture in squared grey levels: (B, 3, H, W) twice -> float64 (B,) on the CPU.
+
+    Both are uint8, or floats about [-1, 1] in the other domains.
+    """
+    check_pair(real, fake, domain)
+    if domain != "uint8":
+        return ((real.cpu().double() - fake.cpu().double()) * 127.5).square().flatten(1).mean(dim=1)
     # int32: differences of uint8 would wrap around, and the squares are exact until the sum
     squares = (real.int() - fake.int()).square().flatten(1)
     return squares.sum(dim=1, dtype=torch.int64).cpu().double() / squares.shape[1]
@@ -35,23 +42,27 @@ class PSNR:
 
     def __init__(self, protocol: EvaluationProtocol) -> None:
         self.protocol = protocol
-        self._mse: list[float] = []
+        self._mse = Rows()
 
-    def update(self, real: Tensor, fake: Tensor) -> None:
-        """Add pairs: uint8 (B, 3, H, W) both."""
-        self._mse += mean_squared_error(real, fake).tolist()
+    @property
+    def domain(self) -> Domain:
+        """The form of the pictures that ``update`` takes."""
+        return self.protocol.psnr.domain
+
+    def update(self, real: Tensor, fake: Tensor, keys: Sequence[int] | None = None) -> None:
+        """Add pairs: pictures (B, 3, H, W) both."""
+        self._mse.add(mean_squared_error(real, fake, self.domain), keys)
 
     def merge(self, other: Self) -> None:
         """Add what ``other`` saw."""
-        self._mse += other._mse
+        self._mse.merge(other._mse)
 
     def compute(self) -> Score:
         """Mean of the pictures' PSNR in dB; ``pooled`` is the PSNR of the mean error over all pictures."""
-        mse = torch.tensor(self._mse, dtype=torch.float64)
+        mse = self._mse.table()
         data_range = self.protocol.psnr.data_range
         interval = self.protocol.interval
-        details: dict[str, float | int | str] = {"unit": "dB"}
-        if self._mse:
-            details["pooled"] = float(decibels(mse.mean(), data_range))
+        pooled = float(decibels(mse.mean(), data_range))
+        details: dict[str, float | int | str] = {"unit": "dB", "pooled": pooled}
         values = decibels(mse, data_range).tolist()
         return mean_score(values, resamples=interval.resamples, seed=interval.seed, details=details)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eval.protocols import Domain
 from eval.weights import WeightsRecord
 
 
@@ -22,10 +23,10 @@ class Score:
 
     Attributes:
         value: the number.
-        ci95: 95 % interval from a bootstrap over the pictures, (low, high).
+        ci95: 95 % interval, (low, high), from a bootstrap over the pictures unless ``details`` tells another.
         num_images: pictures behind it.
         details: further numbers and remarks, by name.
-        per_image: one value a picture in the order given; empty where the metric belongs to the whole set.
+        per_image: one value a picture in the order of their keys; empty where the metric belongs to the whole set.
     """
 
     value: float
@@ -48,8 +49,16 @@ class Metric(Protocol):
         """The weight files it reads; empty for most."""
         ...
 
-    def update(self, real: Tensor, fake: Tensor) -> None:
-        """Add pairs: uint8 (B, 3, H, W) both."""
+    @property
+    def domain(self) -> Domain:
+        """The form of the pictures that it takes: ``uint8`` for most, else float about [-1, 1]."""
+        ...
+
+    def update(self, real: Tensor, fake: Tensor, keys: Sequence[int] | None = None) -> None:
+        """Add pairs: pictures (B, 3, H, W) both in the form of ``domain``.
+
+        ``keys`` are the pictures' numbers in the whole set, for parts that are merged in any order.
+        """
         ...
 
     def merge(self, other: Self) -> None:
@@ -65,22 +74,24 @@ class Metric(Protocol):
 class SetMetric(Metric, Protocol):
     """A metric of two sets that need not be pairs."""
 
-    def update_real(self, pictures: Tensor) -> None:
-        """Add reference pictures: uint8 (B, 3, H, W)."""
+    def update_real(self, pictures: Tensor, keys: Sequence[int] | None = None) -> None:
+        """Add reference pictures (B, 3, H, W)."""
         ...
 
-    def update_fake(self, pictures: Tensor) -> None:
-        """Add made pictures: uint8 (B, 3, H, W)."""
+    def update_fake(self, pictures: Tensor, keys: Sequence[int] | None = None) -> None:
+        """Add made pictures (B, 3, H, W)."""
         ...
 
 
-def check_pair(real: Tensor, fake: Tensor) -> None:
-    """ValueError unless both are uint8 (B, 3, H, W) of one shape: no metric guesses a range."""
+def check_pair(real: Tensor, fake: Tensor, domain: Domain = "uint8") -> None:
+    """ValueError unless both are (B, 3, H, W) of one shape in the domain's form: no metric guesses a range."""
     for name, x in (("real", real), ("fake", fake)):
-        if x.dtype != torch.uint8:
+        if domain == "uint8" and x.dtype != torch.uint8:
             raise ValueError(
                 f"{name} must be uint8 pictures (0 to 255), got {x.dtype}: use eval.pixels.to_uint8"
             )
+        if domain != "uint8" and not x.is_floating_point():
+            raise ValueError(f"{name} must be floats about [-1, 1], got {x.dtype}: use eval.pixels.as_seen")
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"{name} must be (B, 3, H, W), got {tuple(x.shape)}")
     if real.shape != fake.shape:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from diffusion.model_folder import GeneratorRecord
 from eval import machine
+from eval.features import FIDInception
 from eval.protocols import canon_v1
 from eval.report import Computed, DataRecord, NotComputed, ProtocolRecord, Report, TokenizerRecord
 from tokenizer.config import TokenizerConfig
@@ -91,6 +92,28 @@ def pictures_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 root / name / f"{index}.png"
             )
     return root
+
+
+@pytest.fixture(scope="session")
+def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of the published Inception's layout and name, random numbers inside, classifier included."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in FIDInception().state_dict().items()}
+    tensors = {}
+    for name, shape in shapes.items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        if name.endswith("conv.weight"):
+            scale = (2.0 / shape[1:].numel()) ** 0.5
+            tensors[name] = torch.randn(shape, generator=generator) * scale
+        elif name.endswith(("running_var", "bn.weight")):
+            tensors[name] = 0.5 + torch.rand(shape, generator=generator)
+        else:
+            tensors[name] = 0.1 * torch.randn(shape, generator=generator)
+    path = tmp_path_factory.mktemp("weights") / "pt_inception-2015-12-05-6726825d.pth"
+    torch.save(tensors, path)
+    return path
 
 
 @pytest.fixture

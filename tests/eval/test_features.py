@@ -6,60 +6,102 @@ import numpy as np
 import pytest
 import torch
 from pytorch_fid import inception as pytorch_fid
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from eval.errors import NotComputedError
-from eval.features import NUM_FEATURES, FIDInception, InceptionFeatures, full_float32, tf1_resize
+from eval.features import InceptionFeatures, full_float32, tf1_resize
+from eval.pixels import from_uint8
 from eval.weights import WeightsConfig
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of the published one's layout, random numbers inside, classifier included."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.device("meta"):
-        shapes = {name: value.shape for name, value in FIDInception().state_dict().items()}
-    tensors = {}
-    for name, shape in shapes.items():
-        if name.endswith("num_batches_tracked"):
-            continue
-        if name.endswith("conv.weight"):
-            scale = (2.0 / shape[1:].numel()) ** 0.5
-            tensors[name] = torch.randn(shape, generator=generator) * scale
-        elif name.endswith(("running_var", "bn.weight")):
-            tensors[name] = 0.5 + torch.rand(shape, generator=generator)
-        else:
-            tensors[name] = 0.1 * torch.randn(shape, generator=generator)
-    tensors["fc.weight"], tensors["fc.bias"] = torch.zeros(1008, NUM_FEATURES), torch.zeros(1008)
-    path = tmp_path_factory.mktemp("weights") / "pt_inception-2015-12-05-6726825d.pth"
-    torch.save(tensors, path)
-    return path
+def pictures(seed: int, side: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (1, 3, side, side), generator=generator, dtype=torch.uint8)
 
 
-def test_network_equals_pytorch_fid(weights_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tensors = torch.load(weights_file, weights_only=True)
+def test_network_equals_pytorch_fid(inception_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = torch.load(inception_file, weights_only=True)
     monkeypatch.setattr(pytorch_fid, "load_state_dict_from_url", lambda *_, **__: tensors)
     theirs = pytorch_fid.InceptionV3(resize_input=False, normalize_input=False).eval()
-    ours = InceptionFeatures.load(WeightsConfig(inception=weights_file), CPU)
-    x = torch.rand(2, 3, 299, 299, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    ours = InceptionFeatures.load(WeightsConfig(inception=inception_file), CPU)
+    x = torch.rand(1, 3, 299, 299, generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.inference_mode():
         expected = theirs(x)[0].flatten(1)
         features = ours.network(x)
     assert expected.std() > 0.01  # features that say something
     assert (features - expected).abs().max() <= 1e-5 * expected.abs().max()
-
-
-def test_features_of_pictures_are_resized_scaled_and_float32(weights_file: Path) -> None:
-    ours = InceptionFeatures.load(WeightsConfig(folder=weights_file.parent), CPU)
-    pictures = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    theirs = pytorch_fid.InceptionV3().eval()  # with its own resize
+    resized = InceptionFeatures.load(WeightsConfig(inception=inception_file), CPU, "pytorch_bilinear_299")
+    small = pictures(2, 48)
     with torch.inference_mode():
-        expected = ours.network((tf1_resize(pictures.float(), 299) - 128) / 128)
-    torch.testing.assert_close(ours(pictures), expected, rtol=1e-5, atol=1e-5)
-    assert ours(pictures).dtype == torch.float32
+        expected = theirs(small.float() / 255)[0].flatten(1)
+    assert (resized(small) - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert (resized(from_uint8(small)) - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert (
+        ours(small) - expected
+    ).abs().max() > 1e-3 * expected.abs().max()  # the resize is part of the number
+
+
+def test_everything_equals_torch_fidelity(inception_file: Path) -> None:
+    """Pooled features and logits without bias, from bytes on, with TensorFlow's resize."""
+    theirs = FeatureExtractorInceptionV3(
+        "inception", ["2048", "logits_unbiased", "logits"], feature_extractor_weights_path=str(inception_file)
+    )
+    small = pictures(3, 40)
+    pool, unbiased, biased = theirs(small)
+    ours = InceptionFeatures.load(WeightsConfig(inception=inception_file), CPU).outputs(small)
+    for made, expected in ((ours.pool, pool), (ours.logits, unbiased)):
+        assert (made - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert (ours.logits - biased).abs().max() > 1e-3 * biased.abs().max()
+
+
+def test_spatial_features_are_seven_channels_of_the_third_block(inception_file: Path) -> None:
+    """TensorFlow's mixed_6 is the block that torch ports call Mixed_6d: mixed, mixed_1 .. count every block."""
+    ours = InceptionFeatures.load(WeightsConfig(inception=inception_file), CPU)
+    seen: list[torch.Tensor] = []
+    blocks = [name for name, _ in ours.network.named_children() if name.startswith("Mixed_")]
+    assert blocks.index("Mixed_6d") == 6
+    hook = ours.network.Mixed_6d.register_forward_hook(lambda *call: seen.append(call[2]))
+    made = ours.outputs(pictures(4, 32))
+    hook.remove()
+    assert made.spatial.shape == (1, 17 * 17 * 7)
+    expected = seen[0][:, :7].permute(0, 2, 3, 1).flatten(1)
+    torch.testing.assert_close(made.spatial, expected, rtol=1e-5, atol=1e-6)
+    assert made.spatial.std() > 0.01
+
+
+def test_metrics_share_the_network_and_its_last_two_batches(
+    inception_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = WeightsConfig(inception=inception_file)
+    shared = InceptionFeatures.load(config, CPU)
+    assert InceptionFeatures.load(WeightsConfig(folder=inception_file.parent), CPU) is shared
+    assert InceptionFeatures.load(config, CPU, "pytorch_bilinear_299") is not shared
+    calls: list[int] = []
+    forward = shared.network.outputs
+    monkeypatch.setattr(shared.network, "outputs", lambda x: calls.append(1) or forward(x))
+    real, fake = pictures(5, 32), pictures(6, 32)
+    for _ in range(3):
+        shared.outputs(real)
+        shared.outputs(fake)
+    assert len(calls) == 2
+    assert torch.equal(shared(real), shared(real))
+    shared.outputs(pictures(5, 32))  # the same bytes in another tensor are read again
+    assert len(calls) == 3
+
+
+def test_features_of_pictures_are_resized_scaled_and_float32(inception_file: Path) -> None:
+    ours = InceptionFeatures.load(WeightsConfig(folder=inception_file.parent), CPU)
+    small = pictures(7, 64)
+    with torch.inference_mode():
+        expected = ours.network((tf1_resize(small.float(), 299) - 128) / 128)
+    torch.testing.assert_close(ours(small), expected, rtol=1e-5, atol=1e-5)
+    assert ours(small).dtype == torch.float32
     assert not ours.record.verified  # random numbers under the published name do not pass for it
     with pytest.raises(ValueError, match="uint8"):
-        ours(pictures.float())
+        ours(small.float())
 
 
 def test_resize_is_tensorflows() -> None:

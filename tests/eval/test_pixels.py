@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from eval.pixels import from_uint8, to_uint8
+from eval.pixels import as_seen, from_uint8, to_uint8
 
 LEVELS = torch.arange(256, dtype=torch.uint8).view(1, 1, 1, 256).expand(1, 3, 2, 256)
 
@@ -28,3 +28,37 @@ def test_values_beyond_the_range_are_clamped() -> None:
 def test_nan_is_an_error() -> None:
     with pytest.raises(ValueError, match="NaN"):
         to_uint8(torch.full((1, 3, 2, 2), float("nan")))
+
+
+def ramp() -> torch.Tensor:
+    return torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(1, 3, 1, 1)
+
+
+def test_truncation_darkens_even_originals_in_one_convention_and_not_in_the_other() -> None:
+    assert (as_seen(ramp(), "truncate_uint8", "uint8") != ramp()).sum() == 63 * 3
+    assert torch.equal(as_seen(ramp(), "truncate_unit_uint8", "uint8"), ramp())
+    darker = as_seen(from_uint8(ramp()), "truncate_unit_uint8", "uint8")
+    assert 0 < (ramp().int() - darker.int()).sum() == (darker != ramp()).sum()
+    assert torch.equal(as_seen(from_uint8(ramp()), "round_uint8", "uint8"), ramp())
+
+
+def test_domains() -> None:
+    x = torch.tensor([-1.5, -0.2, 2.0]).view(1, 3, 1, 1)
+    assert as_seen(x, "round_uint8", "float").flatten().tolist() == pytest.approx([-1.5, -0.2, 2.0])
+    assert as_seen(x, "round_uint8", "clamped").flatten().tolist() == pytest.approx([-1.0, -0.2, 1.0])
+    for quantization in ("round_uint8", "truncate_uint8", "truncate_unit_uint8"):
+        assert as_seen(x, quantization, "uint8").flatten()[[0, 2]].tolist() == [0, 255]
+        for domain in ("uint8", "clamped", "float"):
+            with pytest.raises(ValueError, match="NaN"):
+                as_seen(x / 0 * 0, quantization, domain)
+    assert torch.equal(as_seen(ramp(), "round_uint8", "float"), from_uint8(ramp()))
+
+
+@pytest.mark.parametrize("formula", ["127.5 x + 128", "255 x + 0.5"])
+def test_the_fields_ways_of_rounding_are_this_one_but_for_exact_halves(formula: str) -> None:
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2.2 - 1.1
+    if formula == "127.5 x + 128":
+        theirs = (127.5 * x + 128.0).clamp(0, 255).to(torch.uint8)
+    else:
+        theirs = (255.0 * (x + 1) / 2 + 0.5).clamp(0, 255).to(torch.uint8)
+    assert (as_seen(x, "round_uint8", "uint8") != theirs).float().mean() < 1e-4

@@ -1,6 +1,7 @@
 """Weights come from named files only, hashed, without pickle where possible."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,18 @@ from safetensors.torch import save_file
 
 from eval import weights
 from eval.errors import NotComputedError
-from eval.weights import KNOWN, KnownWeights, WeightsConfig, find, load
+from eval.weights import (
+    KNOWN,
+    VARIABLE,
+    KnownWeights,
+    WeightsConfig,
+    find,
+    import_files,
+    load,
+    main,
+    read_manifest,
+    verify,
+)
 from tokenizer.core.checkpoint import sha256_of
 
 
@@ -20,7 +32,7 @@ def test_hash_decides_whether_a_file_is_verified(tmp_path: Path, monkeypatch: py
     tensors, record = load("vgg16", config)
     assert torch.equal(tensors["a"], torch.ones(2))
     assert not record.verified
-    known = KnownWeights(path.name, sha256_of(path)[:8], "here")
+    known = KnownWeights(path.name, sha256_of(path), "here")
     monkeypatch.setitem(weights.KNOWN, "vgg16", known)
     assert load("vgg16", config)[1].verified
 
@@ -62,3 +74,113 @@ def test_wrong_paths_are_mistakes_not_missing_weights(tmp_path: Path) -> None:
         find("inception", WeightsConfig(folder=tmp_path / "nothing"))
     with pytest.raises(NotComputedError):
         find("inception", WeightsConfig(folder=tmp_path))
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny file that the manifest calls AlexNet."""
+    path = tmp_path / "elsewhere" / "model.bin"
+    path.parent.mkdir()
+    torch.save({"a": torch.arange(4)}, path)
+    known = replace(KNOWN["alexnet"], sha256=sha256_of(path), size=path.stat().st_size, url=path.as_uri())
+    monkeypatch.setitem(weights.KNOWN, "alexnet", known)
+    return path
+
+
+def test_the_manifest_is_whole() -> None:
+    for known in KNOWN.values():
+        assert len(known.sha256) == 64
+        assert known.sha256.startswith(known.file.rsplit("-", 1)[1].split(".")[0])  # as the name says
+        assert known.size > 0
+        assert known.licence
+        assert known.metrics
+        assert known.url.endswith(known.file)
+    with pytest.raises(ValueError, match="metrics read inception, vgg16, alexnet"):
+        read_manifest("[vgg16]\nfile = 'a'\nsha256 = 'b'\nsource = 'c'\n")
+
+
+def test_import_knows_files_by_their_hash(published: Path, tmp_path: Path) -> None:
+    decoy = published.with_name(KNOWN["alexnet"].file)
+    decoy.write_bytes(published.read_bytes()[:-1] + b"x")  # the right name and size, other bytes
+    folder = tmp_path / "weights"
+    assert import_files(published.parent, folder) == ["alexnet"]
+    assert [path.name for path in folder.iterdir()] == [KNOWN["alexnet"].file]
+    _, found = load("alexnet", WeightsConfig(folder=folder))
+    assert found.verified
+    published.unlink()
+    with pytest.raises(ValueError, match="no published file"):
+        import_files(published.parent, tmp_path / "other")
+
+
+def test_verify_tells_the_wrong_file(published: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    import_files(published.parent, folder)
+    assert verify(folder)[1]
+    (folder / KNOWN["vgg16"].file).write_bytes(b"other")
+    text, right = verify(folder)
+    assert not right
+    assert "vgg16-397923af.pth: NOT the published file" in text
+
+
+def test_fetch_keeps_only_the_published_bytes(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "weights"
+    with pytest.raises(SystemExit) as stopped:
+        main(["fetch", "alexnet", f"folder={folder}"])
+    assert stopped.value.code == 0
+    assert verify(folder)[1]
+    wrong = replace(weights.KNOWN["alexnet"], sha256="0" * 64)
+    monkeypatch.setitem(weights.KNOWN, "alexnet", wrong)
+    with pytest.raises(SystemExit) as stopped:
+        main(["fetch", "alexnet", f"folder={tmp_path / 'second'}"])
+    assert stopped.value.code == 2
+    assert "what came has sha256" in capsys.readouterr().err
+    assert list((tmp_path / "second").iterdir()) == []
+
+
+def test_the_folder_can_be_a_setting_of_the_machine(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(published.parent))
+    with pytest.raises(NotComputedError):
+        find("alexnet", WeightsConfig())
+    import_files(published.parent, published.parent)
+    assert find("alexnet", WeightsConfig()).parent == published.parent
+    assert find("alexnet", WeightsConfig(alexnet=published)) == published  # what is given goes first
+    main(["list"])
+    listed = capsys.readouterr().out
+    assert f"here: {published.parent}" in listed
+    assert all(known.sha256 in listed for known in weights.KNOWN.values())
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "nothing"))
+    with pytest.raises(ValueError, match=VARIABLE):
+        find("alexnet", WeightsConfig())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["verify"], "say where"),
+        (["fetch", "resnet", "folder=x"], "there are inception, vgg16, alexnet"),
+        (["clean", "folder=x"], "use list, verify, import DIR or fetch"),
+        (["import", "no/such/folder", "folder=x"], "no such folder"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_2(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_an_evaluation_never_opens_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a download")
+
+    monkeypatch.setattr(weights.urllib.request, "urlopen", refuse)
+    for name in KNOWN:
+        with pytest.raises(NotComputedError, match="python -m eval.weights fetch"):
+            load(name, WeightsConfig(folder=tmp_path))

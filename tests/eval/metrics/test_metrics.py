@@ -10,7 +10,8 @@ from eval.weights import WeightsConfig
 
 CPU = torch.device("cpu")
 PROTOCOL = canon_v1(32, "fail")
-WITHOUT_WEIGHTS = ("psnr", "ssim")
+WITHOUT_WEIGHTS = ("psnr", "ssim", "ssim_wang", "ssim_skimage", "ssim_torchmetrics")
+SIZED = "ms_ssim"
 
 
 def pictures(seed: int) -> torch.Tensor:
@@ -20,6 +21,10 @@ def pictures(seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", list(METRICS))
 def test_runs_or_names_the_missing_file(name: str) -> None:
+    if name == SIZED:
+        with pytest.raises(NotComputedError, match="at least 161 pixels"):
+            METRICS[name](PROTOCOL, WeightsConfig(), CPU)
+        return
     if name not in WITHOUT_WEIGHTS:
         with pytest.raises(NotComputedError, match="weights"):
             METRICS[name](PROTOCOL, WeightsConfig(), CPU)
@@ -56,3 +61,18 @@ def test_protocols_name_metrics_that_exist() -> None:
     for make in PROTOCOLS.values():
         protocol = make(64, "fail")
         assert set(protocol.reconstruction + protocol.generation) <= set(METRICS)
+        assert not set(protocol.unavailable) & set(METRICS)
+
+
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+def test_numbered_parts_in_any_order_are_one_pass(name: str) -> None:
+    real, fake = pictures(0), pictures(1)
+    whole, first, second = (METRICS[name](PROTOCOL, WeightsConfig(), CPU) for _ in range(3))
+    whole.update(real, fake)
+    second.update(real[1::2], fake[1::2], [1, 3])
+    first.update(real[::2], fake[::2], [0, 2, 4])
+    second.merge(first)
+    assert second.compute() == whole.compute()
+    second.merge(first)
+    with pytest.raises(ValueError, match="counted twice"):
+        second.compute()
