@@ -6,7 +6,7 @@ import { announce, asSentence, clearError, element, fillSelect, setServerState, 
 import { toPng } from "./pictures.js";
 import { currentPicture, lookAt } from "./reconstruct.js";
 import { drawSample } from "./sample.js";
-import { noteOnStage, startStage } from "./stage.js";
+import { noteOnStage, showCodesFrame, startStage } from "./stage.js";
 
 let tokenizers = [];
 let readiness = null;
@@ -37,11 +37,20 @@ async function connect() {
   setServerState("ready", "Ready");
 }
 
+function chosenTokenizer() {
+  return tokenizers.find(({ name }) => name === element("tokenizer").value);
+}
+
 function describeTokenizer() {
-  const entry = tokenizers.find(({ name }) => name === element("tokenizer").value);
+  const entry = chosenTokenizer();
+  showCodesFrame(Boolean(entry?.codes));
   const part = entry?.spec.parts[0];
   if (!part) return;
   const words = [`${part.channels} channels at 1/${part.spatial_factor} of each side`];
+  if (entry.codes) {
+    const { codebook_size: size, num_codebooks: books } = entry.codes;
+    words.push(`${size.toLocaleString("en")} codes${books > 1 ? ` in each of ${books} codebooks` : ""}`);
+  }
   if (entry.licence) words.push(entry.licence.replaceAll("-", "\u2011")); // not broken at its hyphens
   if (entry.weights_bytes) words.push(`${(entry.weights_bytes / 1e6).toPrecision(3)} MB of weights`);
   element("model-note").textContent = `${entry.name}: ${words.join(", ")}.`;
@@ -63,7 +72,7 @@ function openGenerated({ blob, name }) {
 
 function look(picture) {
   clearError();
-  lookAt(picture, { model: () => element("tokenizer").value, serverReady }).catch(fail);
+  lookAt(picture, { tokenizer: chosenTokenizer, serverReady }).catch(fail);
 }
 
 function lookAgain() {

@@ -4,13 +4,14 @@ const CHANNEL_RANGE = 2.5; // normalised latents: about 99 % of the values lie w
 
 /** Reads safetensors bytes: `{values, channels, height, width, dtype, metadata}` of the tensor `z`.
  *
- * A latent without a grid (channels, tokens) is laid out as a grid about as wide as high.
+ * A latent without a grid (channels, tokens) is laid out as a grid about as wide as high. Null for a file of indices.
  * Throws an Error when the bytes are not a float32 latent. */
 export function readLatent(buffer) {
   const view = new DataView(buffer);
   const headerBytes = Number(view.getBigUint64(0, true));
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, headerBytes)));
   const { __metadata__: metadata = {}, ...tensors } = header;
+  if ("indices" in tensors) return null;
   const tensor = tensors.z ?? Object.values(tensors)[0];
   if (tensor?.dtype !== "F32") throw new Error("The latent is not float32, which this page cannot paint.");
   const [start, end] = tensor.data_offsets.map((offset) => offset + 8 + headerBytes);
@@ -30,6 +31,18 @@ export function paintMosaic(latent) {
     const [light, first, second] = scores.map((component) => clamp(component[position], -2.2, 2.2));
     tile(position, oklab(0.63 + 0.135 * light, 0.062 * first, 0.062 * second));
   }
+  return canvas;
+}
+
+/** The picture of the codes, one pixel a position, enlarged without blurring. */
+export function paintCodes(picture) {
+  const cell = Math.max(1, Math.floor(1024 / Math.max(picture.width, picture.height)));
+  const canvas = document.createElement("canvas");
+  canvas.width = picture.width * cell;
+  canvas.height = picture.height * cell;
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.drawImage(picture, 0, 0, canvas.width, canvas.height);
   return canvas;
 }
 

@@ -1,7 +1,7 @@
 // One picture through the tokenizer and back, or one saved latent to pixels, and the figures beside it.
 
 import { call } from "./api.js";
-import { paintChannels, paintMosaic, readLatent } from "./latents.js";
+import { paintChannels, paintCodes, paintMosaic, readLatent } from "./latents.js";
 import { announce, clearError, element, setDownload, working } from "./page.js";
 import { decodePicture, formatBytes, openPicture, stem } from "./pictures.js";
 import { noteOnStage, setStageBusy, showPicture } from "./stage.js";
@@ -15,10 +15,11 @@ const count = new Intl.NumberFormat("en", { useGrouping: true });
 let current = null; // {blob, name, scalable}: what is being looked at
 let running = new AbortController();
 
-/** Encodes and reconstructs `blob` with the tokenizer `model` once `serverReady` resolves; a newer call replaces it.
+/** Encodes and reconstructs `blob` with what `tokenizer()` gives of /v1/models once `serverReady` resolves; a newer call
+ * replaces it.
  *
- * A safetensors file is decoded instead. `scalable` pictures are made smaller first, as "Longest side" says. */
-export async function lookAt({ blob, name, scalable = true }, { model, serverReady }) {
+ * A safetensors file, a latent or indices, is decoded instead. `scalable` pictures are made smaller first, as "Longest side" says. */
+export async function lookAt({ blob, name, scalable = true }, { tokenizer, serverReady }) {
   running.abort();
   running = new AbortController();
   const { signal } = running;
@@ -34,7 +35,7 @@ export async function lookAt({ blob, name, scalable = true }, { model, serverRea
   try {
     await serverReady();
     if (signal.aborted) return;
-    await working(() => (isLatent ? decode : exchange)(picture, model(), signal));
+    await working(() => (isLatent ? decode : exchange)(picture, tokenizer(), signal));
   } catch (error) {
     if (signal.aborted) return;
     running.abort(); // the other of the two requests is of no use any more
@@ -50,29 +51,30 @@ export function currentPicture() {
   return current;
 }
 
-function ask(path, { blob }, model, signal) {
-  const query = model ? `?model=${encodeURIComponent(model)}` : "";
-  return call(`v1/${path}${query}`, { method: "POST", body: blob, signal });
+function ask(path, { blob }, { name }, signal, options = {}) {
+  const query = new URLSearchParams({ model: name, ...options });
+  return call(`v1/${path}?${query}`, { method: "POST", body: blob, signal });
 }
 
-async function exchange(picture, model, signal) {
-  const [encoded, decoded] = await Promise.all(
-    ["encode", "reconstruct"].map((path) => ask(path, picture, model, signal)),
-  );
+async function exchange(picture, tokenizer, signal) {
+  const asked = ["encode", "reconstruct"].map((path) => ask(path, picture, tokenizer, signal));
+  if (tokenizer.codes) asked.push(ask("encode", picture, tokenizer, signal, { what: "indices", format: "png" }));
+  const [encoded, decoded, coded] = await Promise.all(asked);
   const [latentFile, pictureFile] = await Promise.all([encoded.blob(), decoded.blob()]);
   const latent = readLatent(await latentFile.arrayBuffer());
   const reconstruction = await decodePicture(pictureFile);
+  const codes = coded ? paintCodes(await decodePicture(await coded.blob())) : null;
   if (signal.aborted) return;
-  showParts({ original: picture.canvas, reconstruction, latent, words: wordsOf(picture) });
+  showParts({ original: picture.canvas, reconstruction, latent, codes, words: wordsOf(picture) });
   const psnr = showFidelity(decoded.headers);
-  const ratio = showSizes(latent, decoded.headers, reconstruction);
+  const ratio = showSizes(latent, decoded.headers, reconstruction, tokenizer.codes);
   offerFiles(picture.name, latentFile, pictureFile);
   announce(`Reconstructed: ${psnr} decibels, ${ratio} times fewer values.`);
 }
 
-/** The way back alone: a latent that was saved becomes pixels; there is no original to compare with. */
-async function decode(file, model, signal) {
-  const response = await ask("decode", file, model, signal);
+/** The way back alone: a latent or indices that were saved become pixels; there is no original to compare with. */
+async function decode(file, tokenizer, signal) {
+  const response = await ask("decode", file, tokenizer, signal);
   if (response.headers.get("content-type").startsWith("application/json")) {
     throw new Error("This file holds several latents. Give this page one with a single latent.");
   }
@@ -82,16 +84,21 @@ async function decode(file, model, signal) {
   if (signal.aborted) return;
   const words = `${file.name}, decoded to ${reconstruction.width} × ${reconstruction.height}`;
   showParts({ reconstruction, latent, words });
-  element("psnr-note").textContent = "Decoded from a saved latent: there is no original to compare with.";
-  const ratio = showSizes(latent, response.headers, reconstruction);
   offerFiles(file.name, file.blob, pictureFile);
+  if (latent === null) {
+    element("psnr-note").textContent = "Decoded from saved indices: there is no original to compare with.";
+    announce("Decoded from indices.");
+    return;
+  }
+  element("psnr-note").textContent = "Decoded from a saved latent: there is no original to compare with.";
+  const ratio = showSizes(latent, response.headers, reconstruction, tokenizer.codes);
   announce(`Decoded: ${ratio} times fewer values.`);
 }
 
 function showParts({ latent, ...parts }) {
   noteOnStage(null);
   clearError();
-  showPicture({ ...parts, latent: paintMosaic(latent), channels: paintChannels(latent) });
+  showPicture({ ...parts, latent: latent && paintMosaic(latent), channels: latent && paintChannels(latent) });
 }
 
 function offerFiles(name, latentFile, pictureFile) {
@@ -118,22 +125,35 @@ function formatTime(milliseconds) {
   return `${Math.max(1, Math.round(milliseconds))} ms`;
 }
 
-/** Fills in both ratios and the shape; gives the ratio of values. */
-function showSizes(latent, headers, picture) {
+/** Fills in both ratios, the shape and the bits; gives the ratio of values. */
+function showSizes(latent, headers, picture, codes) {
   const pixelValues = picture.width * picture.height * 3;
   const latentValues = latent.channels * latent.positions;
   const ratio = showRatio("values", pixelValues / latentValues);
   element("values-note").textContent = `${count.format(pixelValues)} colour values, ${count.format(latentValues)} in the latent.`;
   const pixelBytes = Number(headers.get("x-tessera-pixel-bytes")) || pixelValues;
-  const latentBytes = Number(headers.get("x-tessera-latent-bytes")) || latentValues * 2;
+  const told = Number(headers.get("x-tessera-latent-bytes")); // /v1/decode does not tell
+  const latentBytes = told || (codes ? Math.ceil((numIndices(latent, codes) * codes.bits_per_index) / 8) : latentValues * 2);
   showRatio("bytes", pixelBytes / latentBytes);
   element("bytes-note").textContent =
     `${formatBytes(pixelBytes)} of raw pixels, ${formatBytes(latentBytes)} of latent` +
-    `${latentBytes === latentValues * 2 ? " at 16 bits a value." : "."}`;
+    `${codes ? `: indices of ${toThree(codes.bits_per_index)} bits` : latentBytes === latentValues * 2 ? " at 16 bits a value" : ""}` +
+    `, ${toThree((8 * latentBytes) / (picture.width * picture.height))} bits a pixel.`;
   element("latent-shape").textContent = latent.shape.join(" × ");
   element("latent-note").textContent =
     latent.shape.length === 3 ? "Channels × height × width." : "Channels × tokens.";
   return ratio;
+}
+
+/** Indices of one picture; the scales of a multi-scale code are sides for a latent of the last one's side. */
+function numIndices({ positions, height, width }, { num_codebooks: books, scales }) {
+  if (!scales) return books * positions;
+  const side = (length, scale) => Math.ceil((length * scale) / scales.at(-1));
+  return scales.reduce((sum, scale) => sum + side(height, scale) * side(width, scale), 0);
+}
+
+function toThree(value) {
+  return String(Number(value.toPrecision(3)));
 }
 
 function showRatio(id, ratio) {

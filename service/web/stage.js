@@ -1,10 +1,10 @@
-// The large picture and the strip below it: compare, original, reconstruction, difference, latent, channels.
+// The large picture and the strip below it: compare, original, reconstruction, difference, latent, channels, codes.
 
 import { paintDifference, paintThumb } from "./pictures.js";
 import { element } from "./page.js";
 
-const VIEWS = ["compare", "original", "reconstruction", "difference", "latent", "channels"];
-const BLANK = { original: null, reconstruction: null, latent: null, channels: null, words: "" };
+const VIEWS = ["compare", "original", "reconstruction", "difference", "latent", "channels", "codes"];
+const BLANK = { original: null, reconstruction: null, latent: null, channels: null, codes: null, words: "" };
 
 let shown = BLANK;
 let difference = null;
@@ -22,7 +22,7 @@ export function startStage() {
   placeSplit();
 }
 
-/** Shows what is known of a picture: canvases `original`, `reconstruction`, `latent`, `channels` (or null), `words` about it. */
+/** Shows what is known of a picture: canvases `original`, `reconstruction`, `latent`, `channels`, `codes` (or null), `words` about it. */
 export function showPicture(parts) {
   shown = { ...BLANK, ...parts };
   renewDifference();
@@ -35,6 +35,13 @@ export function showPicture(parts) {
   }
   if (canCompare()) paintCompareThumb();
   render();
+}
+
+/** Whether the strip has a place for codes: a continuous tokenizer sends none. */
+export function showCodesFrame(there) {
+  element("thumb-codes").closest(".frame").hidden = !there;
+  const chosen = document.querySelector('input[name="view"]:checked').value;
+  if (chosen === "codes" && !there) document.querySelector('input[name="view"][value="compare"]').checked = true;
 }
 
 /** Says something on the stage, over the picture if there is one; null takes it away. */
@@ -107,6 +114,7 @@ function captionOf(view) {
     difference: "Where the two differ, colour by colour. Black is no difference.",
     latent: "One tile per position of the latent; colours are its three principal components.",
     channels: "Every channel, most varied first. Clay is negative, white is zero, teal is positive.",
+    codes: "The index sent for each position; every code has a colour of its own.",
   };
   return captions[view];
 }

@@ -72,7 +72,16 @@ class Stub:
         part = {"name": "z", "layout": "2d", "channels": 3, "spatial_factor": FACTOR}
         common = {"name": "demo", "default": True, "spec_id": SPEC_ID, "licence": "CC0-1.0", "figures": None}
         tokenizer = common | {"kind": "tokenizer", "spec": {"parts": [part]}, "weights_bytes": 27_000_000}
+        tokenizer["codes"] = None
         other = tokenizer | {"name": "other", "default": False}
+        codes = {
+            "codebook_size": 512,
+            "num_codebooks": 1,
+            "scales": None,
+            "index_dtype": "uint16",
+            "bits_per_index": 9.0,
+        }
+        coded = other | {"name": "coded", "codes": codes}
         generator = common | {
             "kind": "generator",
             "tokenizer": "demo",
@@ -89,7 +98,10 @@ class Stub:
             "max_steps": 250,
             "max_guidance": 20.0,
         }
-        return {"data": [tokenizer, other, *([generator] if self.generators else [])], "limits": limits}
+        return {
+            "data": [tokenizer, other, coded, *([generator] if self.generators else [])],
+            "limits": limits,
+        }
 
 
 class RefusedError(Exception):
@@ -158,23 +170,32 @@ class StubHandler(BaseHTTPRequestHandler):
 
     def _encode(self, body: bytes) -> None:
         x, z = open_blocks(body)
+        if "model=coded" in self.path:
+            z = rounded(z)
+            if "what=indices" in self.path:
+                assert "format=png" in self.path
+                return self._send(200, png(code_colours(z)), {"content-type": "image/png"})
         size = f"{x.shape[0]},{x.shape[1]}"
         self.stub.latents.append(save({"z": z[None]}, {"size": size, "spec_id": SPEC_ID}))
-        self._send(200, self.stub.latents[-1], latent_headers(x, z))
+        return self._send(200, self.stub.latents[-1], latent_headers(x, z))
 
     def _decode(self, body: bytes) -> None:
         header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
         height, width = (int(side) for side in header["__metadata__"]["size"].split(","))
-        self._send(200, png(pixels_of(load(body)["z"][0], height, width)), {"content-type": "image/png"})
+        tensors = load(body)
+        z = tensors["z"][0] if "z" in tensors else values_of(tensors["indices"][0])
+        self._send(200, png(pixels_of(z, height, width)), {"content-type": "image/png"})
 
     def _reconstruct(self, body: bytes) -> None:
         x, z = open_blocks(body)
+        headers = latent_headers(x, z)
+        if "model=coded" in self.path:
+            z = rounded(z)
+            headers["x-tessera-latent-bytes"] = str(-(-z[0].size * 9 // 8))
         x_hat = pixels_of(z, x.shape[0], x.shape[1])
         error = np.mean((x.astype(np.float64) - x_hat) ** 2)
         psnr = "inf" if error == 0 else f"{10 * np.log10(255**2 / error):.4f}"
-        self._send(
-            200, png(x_hat), latent_headers(x, z) | {"x-tessera-psnr": psnr, "content-type": "image/png"}
-        )
+        self._send(200, png(x_hat), headers | {"x-tessera-psnr": psnr, "content-type": "image/png"})
 
     def _generate(self, body: bytes) -> None:
         if self.stub.generate_error:
@@ -214,6 +235,22 @@ def open_blocks(body: bytes) -> tuple[np.ndarray, np.ndarray]:
     padded = np.pad(x, ((0, height), (0, width), (0, 0)), mode="edge").astype(np.float32) / 127.5 - 1
     blocks = padded.reshape(padded.shape[0] // FACTOR, FACTOR, padded.shape[1] // FACTOR, FACTOR, 3)
     return x, np.ascontiguousarray(blocks.mean((1, 3)).transpose(2, 0, 1))  # (3, h, w)
+
+
+def rounded(z: np.ndarray) -> np.ndarray:
+    """The latent with 8 levels a channel: 512 codes of 9 bits."""
+    return (np.rint((z + 1) * 3.5) / 3.5 - 1).astype(np.float32)
+
+
+def values_of(indices: np.ndarray) -> np.ndarray:
+    """Indices (h, w) -> the rounded latent (3, h, w)."""
+    digits = np.stack([indices // 64, indices // 8 % 8, indices % 8])
+    return (digits / 3.5 - 1).astype(np.float32)
+
+
+def code_colours(z: np.ndarray) -> np.ndarray:
+    """A picture (h, w, 3) of a rounded latent in which every code has a colour."""
+    return np.rint((z + 1) * 3.5 * 36).astype(np.uint8).transpose(1, 2, 0)
 
 
 def pixels_of(z: np.ndarray, height: int, width: int) -> np.ndarray:

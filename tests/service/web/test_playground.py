@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save
 
 
 def test_a_newcomer_sees_a_reconstruction_at_once(visitor: Any, stub: Any) -> None:
@@ -125,6 +126,48 @@ def test_the_servers_sentence_is_shown_and_goes_away(visitor: Any, stub: Any) ->
     visitor.settle()
     assert visitor.hidden("error")
     assert visitor.text("psnr") != "–"
+
+
+def test_a_discrete_tokenizer_shows_its_codes_and_its_bits(visitor: Any, stub: Any) -> None:
+    visitor.browser.get(stub.url)
+    visitor.settle()
+    frame = "return document.getElementById('thumb-codes').closest('.frame').hidden"
+    assert visitor.run(frame) is True
+    assert not any("what=indices" in path for path, _ in stub.requests)
+    visitor.choose("tokenizer", "coded")
+    visitor.settle()
+    x = visitor.picture(80, 112)
+    visitor.give("drop", visitor.as_png(x), "mine.png")
+    visitor.settle()
+    assert visitor.run(frame) is False
+    assert "512 codes" in visitor.text("model-note")
+    assert "indices of 9 bits, 0.0357 bits a pixel" in visitor.text("bytes-note")  # 40 bytes for 80 x 112
+    shown = visitor.view("codes")
+    assert shown.shape[0] * 7 == shown.shape[1] * 5
+    blocks = x.reshape(5, 16, 7, 16, 3).mean((1, 3)) / 127.5
+    cell = shown.shape[0] // 5
+    assert (shown[cell // 2 :: cell, cell // 2 :: cell] == np.rint(blocks * 3.5) * 36).all()
+    visitor.choose("tokenizer", "demo")
+    visitor.settle()
+    assert visitor.run(frame) is True
+    assert visitor.run("return document.querySelector('input[name=view]:checked').value") == "compare"
+
+
+def test_saved_indices_are_decoded(visitor: Any, stub: Any) -> None:
+    visitor.browser.get(stub.url)
+    visitor.settle()
+    visitor.choose("tokenizer", "coded")
+    visitor.settle()
+    indices = np.arange(6, dtype=np.uint16).reshape(1, 2, 3) * 80
+    body = save({"indices": indices}, {"size": "32,48", "spec_id": "0123456789abcdef"})
+    visitor.give("drop", body, "mine.safetensors")
+    visitor.settle()
+    assert "saved indices" in visitor.text("psnr-note")
+    picture = visitor.view("reconstruction")
+    assert picture.shape == (32, 48, 3)
+    digits = np.stack([indices[0] // 64, indices[0] // 8 % 8, indices[0] % 8], axis=-1)
+    assert np.abs(picture[8::16, 8::16].astype(int) - digits * 255 / 7).max() <= 1
+    assert stub.bodies("/v1/decode")[-1] == body
 
 
 def test_the_other_tokenizer_is_used_when_chosen(visitor: Any, stub: Any) -> None:
