@@ -5,6 +5,7 @@ Letters: B batch, C channels, H W the latent's grid, L tokens of all scales, K c
 
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -123,12 +124,12 @@ def shared_phi(turn: int, num_scales: int, num_phi: int) -> int:
     """Which of ``num_phi`` convolutions serves the ``turn``-th of ``num_scales`` scales.
 
     Scale and convolution are placed on [0, 1], scales from end to end, convolutions evenly inside (four of them a
-    twelfth from the ends, as the released VAR models have it), and the nearest serves, the first of two.
+    twelfth from the ends), and the nearest serves. Where two are equally near rounding decides, so the sums are
+    in the order of the released VAR models.
     """
-    margin = 1.0 / (3 * num_phi) if num_phi == 4 else 1.0 / (2 * num_phi)
-    step = (1.0 - 2.0 * margin) / max(1, num_phi - 1)
-    place = turn / max(1, num_scales - 1)
-    return min(range(num_phi), key=lambda phi: abs(margin + phi * step - place))
+    margin = 1.0 / 3.0 / num_phi if num_phi == 4 else 1.0 / 2.0 / num_phi
+    places = np.linspace(margin, 1.0 - margin, num_phi)
+    return int(np.argmin(np.abs(places - turn / max(1, num_scales - 1))))
 
 
 class MultiscaleVQConfig(CodebookConfig):

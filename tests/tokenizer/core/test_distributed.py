@@ -1,14 +1,18 @@
 """Sums, means and rows over two processes, and the identity alone."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, multiprocessing
+from torch import Tensor
 from torch import distributed as dist
 
 from tokenizer.core import distributed
 
+ROOT = Path(__file__).parents[3]
 ROWS = torch.arange(10.0).view(5, 2)
 WANTED = torch.tensor([4, 0, 2, 2, 3])
 
@@ -19,6 +23,7 @@ def share(process: int) -> Tensor:
 
 
 def work(process: int, folder: str) -> None:
+    """What each of two processes does; this file is its program."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=process, world_size=2)
     x = share(process)
@@ -41,7 +46,10 @@ def work(process: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_agree_on_the_whole(tmp_path: Path) -> None:
-    multiprocessing.spawn(work, (str(tmp_path),), nprocs=2)
+    command = [sys.executable, __file__]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    workers = [subprocess.Popen([*command, str(rank), str(tmp_path)], env=environment) for rank in range(2)]
+    assert [worker.wait(timeout=200) for worker in workers] == [0, 0]
     both = [torch.load(tmp_path / f"{process}.pt", weights_only=True) for process in range(2)]
     for process, found in enumerate(both):
         assert torch.equal(found["total"], ROWS.sum(dim=0))
@@ -67,3 +75,7 @@ def test_alone_everything_is_the_identity() -> None:
     ):
         assert torch.equal(found, wanted)
         assert not found.requires_grad
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), sys.argv[2])
