@@ -16,12 +16,12 @@ from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
+from eval.crops import cropped
 from eval.errors import CorruptPictureError, EvaluationError
-from eval.protocols import EvaluationProtocol
+from eval.protocols import Crop, EvaluationProtocol
 from tokenizer.core.config import Config
 from tokenizer.data.picture import Picture, read_image
 from tokenizer.data.source import open_source
-from tokenizer.data.transforms import adm_crop, as_bytes
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class CropBatch:
 
     Attributes:
         files: where each came from.
-        data: (B, 3, R, R) uint8.
+        data: (B, 3, R, R) uint8, or float in [-1, 1] where the protocol's crop never rounds.
     """
 
     files: tuple[Picture, ...]
@@ -112,7 +112,7 @@ class Pictures:
             waiting: deque[tuple[Picture, Future[tuple[Tensor, bool]]]] = deque()
             try:
                 for file in self.files:
-                    waiting.append((file, pool.submit(read_crop, file, self.resolution)))
+                    waiting.append((file, pool.submit(read_crop, file, self.resolution, protocol.crop)))
                     if len(waiting) > ahead:
                         yield from self._take(protocol, *waiting.popleft())
                 while waiting:
@@ -135,8 +135,8 @@ class Pictures:
         yield file, crop
 
 
-def read_crop(file: Picture, resolution: int) -> tuple[Tensor, bool]:
-    """A picture -> its ADM crop (3, R, R) uint8, and whether it had to be enlarged.
+def read_crop(file: Picture, resolution: int, rule: Crop = "adm") -> tuple[Tensor, bool]:
+    """A picture -> its crop (3, R, R), see ``eval.crops``, and whether it had to be enlarged.
 
     Raises:
         CorruptPictureError: saying where it lies.
@@ -146,8 +146,7 @@ def read_crop(file: Picture, resolution: int) -> tuple[Tensor, bool]:
     except ValueError as error:
         hint = "remove it, or count it out with data.on_corrupt=skip"
         raise CorruptPictureError(f"{error}; {hint}") from error
-    crop = as_bytes(adm_crop(image, resolution))  # (R, R, 3)
-    return crop.permute(2, 0, 1).contiguous(), min(image.size) < resolution
+    return cropped(image, rule, resolution), min(image.size) < resolution
 
 
 def evenly(items: Sequence[T], count: int) -> list[T]:

@@ -8,6 +8,7 @@ Letters: B pictures, R resolution.
 """
 
 import csv
+import hashlib
 import io
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from eval.data import DataConfig, Pictures, read_crop
 from eval.errors import EvaluationError
 from eval.metrics import Score
 from eval.page import Figure, Section, difference, render
+from eval.pixels import as_seen
 from eval.protocols import EvaluationProtocol, protocol
 from eval.report import (
     Computed,
@@ -34,9 +36,11 @@ from eval.report import (
     ProtocolRecord,
     Report,
     TokenizerRecord,
+    check_required,
+    not_computed,
     write_text,
 )
-from eval.round_trip import Speed, Times, round_trip, with_any_statistics
+from eval.round_trip import RoundTrip, Speed, Times, round_trip, with_any_statistics
 from eval.weights import WeightsConfig
 from tokenizer.core.config import Config, from_cli, refusals
 from tokenizer.data.picture import Picture
@@ -75,9 +79,14 @@ class ReconstructConfig(Config):
     data: DataConfig
     out: Path = Field(description="folder for report.json, report.html and per_image.csv")
     protocol: str = "canon-v1"
+    also: tuple[str, ...] = Field(
+        default=(),
+        description="more protocols of the same crop and posterior, in one pass; reports in out/NAME",
+    )
     metrics: tuple[str, ...] | None = Field(
         default=None, description="only these; without it, the protocol's"
     )
+    require: tuple[str, ...] = Field(default=(), description="metrics without which the job fails")
     weights: WeightsConfig = WeightsConfig()
     batch_size: int = Field(default=16, ge=1)
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
@@ -96,11 +105,17 @@ class Job:
     device: torch.device
     tokenizer: Tokenizer
     pictures: Pictures
-    protocol: EvaluationProtocol
-    panel: Panel
+    panels: tuple[Panel, ...]
     tiles: TilePlan | None
+    generator: torch.Generator | None = None
     files: list[Picture] = field(default_factory=list)
     times: list[Times] = field(default_factory=list)
+    content: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+    @property
+    def protocol(self) -> EvaluationProtocol:
+        """The first protocol; all of them share its pictures and its use of the posterior."""
+        return self.panels[0].protocol
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -119,12 +134,29 @@ def run(config: ReconstructConfig) -> Report:
     """
     job = prepare(config)
     measure(job)
-    entries, scores = job.panel.compute()
-    report = _report(job, entries)
-    title = f"Reconstruction by {config.tokenizer}"
-    write_text(config.out / "per_image.csv", _per_image(job, scores))
-    write_text(config.out / "report.html", render(report, title, _gallery(job, scores)))
-    write_text(config.out / "report.json", report.to_text())
+    reports = [
+        _write(job, panel, config.out if panel is job.panels[0] else _below(job, panel))
+        for panel in job.panels
+    ]
+    return reports[0]
+
+
+def _below(job: Job, panel: Panel) -> Path:
+    folder = job.config.out / panel.protocol.name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _write(job: Job, panel: Panel, folder: Path) -> Report:
+    """Compute one protocol's metrics and write its report."""
+    entries, scores = panel.compute()
+    report = _report(job, panel, entries)
+    title = f"Reconstruction by {job.config.tokenizer}"
+    write_text(folder / "per_image.csv", _per_image(job, scores))
+    write_text(folder / "report.html", render(report, title, _gallery(job, scores)))
+    write_text(folder / "report.json", report.to_text())
+    if panel is job.panels[0]:
+        check_required(job.config.require, entries, not_computed(entries))
     return report
 
 
@@ -137,15 +169,45 @@ def prepare(config: ReconstructConfig) -> Job:
     try:
         device = machine.pick_device(config.device)
         pictures = Pictures.open(config.data)
-        named = protocol(config.protocol, pictures.resolution, config.data.on_corrupt)
+        protocols = _protocols(config, pictures.resolution)
+        panels = tuple(
+            Panel(config.metrics or named.reconstruction, named, config.weights, device)
+            for named in protocols
+        )
+        check_required(config.require, dict.fromkeys(panels[0].names), panels[0].missing)
         tokenizer = load(config.tokenizer, device=str(device), dtype=DTYPES[config.dtype])
-        panel = Panel(config.metrics or named.reconstruction, named, config.weights, device)
         config.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         raise EvaluationError(str(error)) from error
     with_any_statistics(tokenizer)
     tiles = None if config.tiles is None else config.tiles.plan()
-    return Job(config, device, tokenizer, pictures, named, panel, tiles)
+    sampled = protocols[0].posterior == "sample"
+    generator = torch.Generator().manual_seed(protocols[0].interval.seed) if sampled else None
+    return Job(config, device, tokenizer, pictures, panels, tiles, generator)
+
+
+def _protocols(config: ReconstructConfig, resolution: int) -> list[EvaluationProtocol]:
+    """All protocols asked for.
+
+    Raises:
+        ValueError: if one cannot share the first one's pass, or does not measure reconstructions.
+    """
+    names = (config.protocol, *config.also)
+    protocols = [protocol(name, resolution, config.data.on_corrupt) for name in names]
+    first = protocols[0]
+    for other in protocols:
+        if not other.shares_pass(first):
+            raise ValueError(
+                f"also={other.name}: crop {other.crop} and posterior {other.posterior}, where {first.name} has "
+                f"{first.crop} and {first.posterior}; run it alone"
+            )
+        if not (config.metrics or other.reconstruction):
+            raise ValueError(
+                f"protocol={other.name} measures generators: use eval.generate, or give metrics=[...]"
+            )
+    if len(set(names)) < len(names):
+        raise ValueError(f"also={','.join(config.also)}: each protocol once")
+    return protocols
 
 
 def measure(job: Job) -> None:
@@ -154,35 +216,42 @@ def measure(job: Job) -> None:
     batches = pictures.batches(job.protocol, config.batch_size, config.data.num_workers)
     with tqdm(total=len(pictures.files), desc="reconstruct", unit="img") as bar:
         for batch in batches:
-            fake, times = reconstruct(job, batch.data)
-            for metric in job.panel.metrics.values():
-                metric.update(batch.data, fake)
+            done = reconstruct(job, batch.data)
+            for panel in job.panels:
+                panel.update(batch.data, done.x_hat)
+            job.content.update(batch.data.numpy().tobytes())
             job.files += batch.files
-            job.times.append(times)
+            job.times.append(done.times)
             bar.update(len(batch.files))
     if not job.files:
         raise EvaluationError(f"none of the {len(pictures.files)} pictures can be read")
 
 
-def reconstruct(job: Job, real: Tensor) -> tuple[Tensor, Times]:
-    """uint8 (B, 3, R, R) -> its reconstruction, the same on the CPU, and how long both halves took."""
+def reconstruct(job: Job, real: Tensor) -> RoundTrip:
+    """Pictures (B, 3, R, R) through the tokenizer and back, and how long both halves took."""
     config = job.config
     try:
-        done = round_trip(job.tokenizer, real, device=job.device, dtype=DTYPES[config.dtype], tiles=job.tiles)
+        return round_trip(
+            job.tokenizer,
+            real,
+            device=job.device,
+            dtype=DTYPES[config.dtype],
+            tiles=job.tiles,
+            generator=job.generator,
+        )
     except ValueError as error:
         raise EvaluationError(f"tokenizer={config.tokenizer} dtype={config.dtype}: {error}") from None
-    return done.fake, done.times
 
 
-def _report(job: Job, entries: Mapping[str, Computed | NotComputed]) -> Report:
+def _report(job: Job, panel: Panel, entries: Mapping[str, Computed | NotComputed]) -> Report:
     config, side = job.config, job.pictures.resolution
     bits = job.tokenizer.spec.bits((side, side), bits_per_value=BITS_PER_VALUE) / (side * side)
     speed = Speed.of(job.times)
     return Report(
         job="reconstruct",
-        protocol=ProtocolRecord.of(job.protocol),
+        protocol=ProtocolRecord.of(panel.protocol),
         num_images=len(job.files),
-        data=DataRecord.of(job.pictures, len(job.files)),
+        data=DataRecord.of(job.pictures, len(job.files), job.content.hexdigest()[:16]),
         tokenizer=TokenizerRecord.of(config.tokenizer, job.tokenizer, config.dtype, job.tiles),
         metrics=dict(entries),
         bits_per_pixel=bits,
@@ -210,7 +279,7 @@ def _per_image(job: Job, scores: Mapping[str, Score]) -> str:
 
 
 def _gallery(job: Job, scores: Mapping[str, Score]) -> list[Section]:
-    """The worst, middle and best pictures by PSNR, made once more for the page."""
+    """The worst, middle and best pictures by PSNR, made once more for the page (a sampled posterior: drawn anew)."""
     if "psnr" not in scores:
         return []
     psnr = scores["psnr"].per_image
@@ -219,8 +288,9 @@ def _gallery(job: Job, scores: Mapping[str, Score]) -> list[Section]:
     for title, chosen in choose(order, job.config.gallery).items():
         figures = []
         for index in chosen:
-            real, _ = read_crop(job.files[index], job.pictures.resolution)
-            fake = reconstruct(job, real.unsqueeze(0))[0][0]
+            read, _ = read_crop(job.files[index], job.pictures.resolution, job.protocol.crop)
+            fake = reconstruct(job, read.unsqueeze(0)).fake[0]
+            real = as_seen(read, "round_uint8", "uint8")
             shown = [
                 ("original", real),
                 ("reconstruction", fake),

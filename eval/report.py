@@ -3,19 +3,20 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import Field, field_serializer
-from torch import nn
+from torch import Tensor, nn
 
 from eval.data import Pictures
-from eval.errors import NotComputedError
+from eval.errors import EvaluationError, NotComputedError
 from eval.machine import Machine
 from eval.metrics import METRICS, Metric, Score
-from eval.protocols import EvaluationProtocol
+from eval.pixels import as_seen
+from eval.protocols import Domain, EvaluationProtocol
 from eval.weights import KNOWN, WeightsConfig, WeightsRecord
 from tokenizer.core.config import Config
 from tokenizer.model import Tokenizer
@@ -81,9 +82,10 @@ class DataRecord(Config):
     num_used: int
     num_upsampled: int
     skipped: tuple[str, ...] = ()
+    content: str | None = Field(default=None, description="sha256 of the crops in order, its first digits")
 
     @classmethod
-    def of(cls, pictures: Pictures, num_used: int) -> "DataRecord":
+    def of(cls, pictures: Pictures, num_used: int, content: str | None = None) -> "DataRecord":
         """The record of pictures after they were read."""
         return cls(
             path=str(pictures.root),
@@ -92,6 +94,7 @@ class DataRecord(Config):
             num_used=num_used,
             num_upsampled=pictures.num_upsampled,
             skipped=tuple(pictures.skipped),
+            content=content,
         )
 
 
@@ -181,13 +184,35 @@ class Panel:
         self.metrics: dict[str, Metric] = {}
         self.missing: dict[str, NotComputed] = {}
         self.names = names
+        self.protocol = protocol
         for name in names:
+            if name in protocol.unavailable:
+                self.missing[name] = NotComputed(not_computed=f"{name}, which is not built here", put="aside")
+                continue
             if name not in METRICS:
                 raise ValueError(f"no metric {name!r}: there are {', '.join(METRICS)}")
             try:
                 self.metrics[name] = METRICS[name](protocol, weights, device)
             except NotComputedError as error:
                 self.missing[name] = NotComputed(not_computed=error.what, put=error.put)
+
+    def update(self, real: Tensor, fake: Tensor, keys: Sequence[int] | None = None) -> None:
+        """Give every metric a batch of pairs (B, 3, R, R), uint8 or float, in the form that it sees.
+
+        Metrics that see the same form get the same tensors, so that they share the network's features.
+
+        Raises:
+            ValueError: if a side holds NaN or infinity.
+        """
+        seen: dict[Domain, tuple[Tensor, Tensor]] = {}
+        for metric in self.metrics.values():
+            if (domain := metric.domain) not in seen:
+                quantization = self.protocol.quantization
+                seen[domain] = (
+                    as_seen(real, quantization, domain).cpu(),
+                    as_seen(fake, quantization, domain).cpu(),
+                )
+            metric.update(*seen[domain], keys)
 
     def compute(self) -> tuple[dict[str, Computed | NotComputed], dict[str, Score]]:
         """(entries of the report, scores by metric name).
@@ -214,6 +239,35 @@ class Panel:
                 entries[name] = NotComputed(not_computed=_published(wrong), put=put)
             entries[f"{name}_unverified" if wrong else name] = entry
         return entries, scores
+
+
+def check_required(
+    required: Sequence[str], entries: Mapping[str, object], missing: Mapping[str, NotComputed]
+) -> None:
+    """Refuse a job whose required metrics have no value.
+
+    Args:
+        required: metrics by name.
+        entries: those that the job has, by name.
+        missing: those of them that cannot be computed, and why.
+
+    Raises:
+        EvaluationError: naming each of them and what to do.
+    """
+    wrong = [
+        f"{name}: needs {missing[name].not_computed}; put it {missing[name].put}"
+        if name in missing
+        else f"{name}: not among the metrics of this job ({', '.join(entries)})"
+        for name in required
+        if name in missing or name not in entries
+    ]
+    if wrong:
+        raise EvaluationError("required, and not computed: " + "; ".join(wrong))
+
+
+def not_computed(entries: Mapping[str, Computed | NotComputed]) -> dict[str, NotComputed]:
+    """The entries without a value."""
+    return {name: entry for name, entry in entries.items() if isinstance(entry, NotComputed)}
 
 
 def write_text(path: Path, text: str) -> None:

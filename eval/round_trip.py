@@ -32,11 +32,13 @@ class RoundTrip:
 
     Attributes:
         latent: on the tokenizer's device.
+        x_hat: (B, 3, R, R) as decoded, about [-1, 1], on the tokenizer's device.
         fake: (B, 3, R, R) uint8 on the CPU.
         times: of both halves.
     """
 
     latent: Latent
+    x_hat: Tensor
     fake: Tensor
     times: Times
 
@@ -66,22 +68,26 @@ def round_trip(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     tiles: TilePlan | None = None,
+    generator: torch.Generator | None = None,
 ) -> RoundTrip:
-    """Encode (the posterior's mode) and decode uint8 pictures (B, 3, R, R).
+    """Encode and decode pictures (B, 3, R, R), uint8 or float in [-1, 1].
+
+    The posterior's mode is decoded; with a generator, a draw from it.
 
     Raises:
         ValueError: if the reconstruction holds NaN or infinity.
     """
-    x = from_uint8(real.to(device)).to(dtype)
+    x = real.to(device)
+    x = (from_uint8(x) if x.dtype == torch.uint8 else x).to(dtype)
     machine.synchronize(device)
     start = time.perf_counter()
-    latent = tokenizer.encode(x, tiles=tiles)
+    latent = tokenizer.encode(x, sample=generator is not None, generator=generator, tiles=tiles)
     machine.synchronize(device)
     middle = time.perf_counter()
     x_hat = tokenizer.decode(latent, tiles=tiles)
     machine.synchronize(device)
     times = Times(len(x), middle - start, time.perf_counter() - middle)
-    return RoundTrip(latent, to_uint8(x_hat).cpu(), times)
+    return RoundTrip(latent, x_hat, to_uint8(x_hat).cpu(), times)
 
 
 def with_any_statistics(tokenizer: Autoencoder) -> None:

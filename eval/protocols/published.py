@@ -258,7 +258,7 @@ def edm2(resolution: int, on_corrupt: OnCorrupt) -> EvaluationProtocol:
         on_corrupt=on_corrupt,
         fid=FIDSettings(gfid_reference="npz"),
         reconstruction=(),
-        generation=("gfid",),
+        generation=("gfid", "fd_dinov2"),
         unavailable=("fd_dinov2",),
     )
 

@@ -11,11 +11,13 @@ from PIL import Image
 from eval import reconstruct
 from eval.data import read_crop
 from eval.errors import EvaluationError
-from eval.metrics.psnr import decibels, mean_squared_error
+from eval.metrics import METRICS
+from eval.metrics.psnr import PSNR, decibels, mean_squared_error
 from eval.pixels import from_uint8, to_uint8
 from eval.reconstruct import ReconstructConfig, choose, prepare, run
-from eval.report import Report
+from eval.report import Computed, Report
 from eval.round_trip import with_any_statistics
+from eval.weights import WeightsRecord
 from tokenizer.data.folder import PictureFile
 from tokenizer.loading import load
 
@@ -101,12 +103,12 @@ def test_a_tokenizer_without_statistics_gives_the_same_numbers(
     """Evaluating in the middle of training needs no pass over the data first."""
     job = prepare(config(tokenizer_folder, pictures_folder, tmp_path))
     real = read_crop(PictureFile(pictures_folder / "cat" / "0.png", "0.png"), 32)[0].unsqueeze(0)
-    expected, _ = reconstruct.reconstruct(job, real)
+    expected = reconstruct.reconstruct(job, real).fake
     tokenizer = load(tokenizer_folder)
     tokenizer.spec = tokenizer.spec.with_statistics(None)
     with_any_statistics(tokenizer)
     job.tokenizer = tokenizer
-    fake, _ = reconstruct.reconstruct(job, real)
+    fake = reconstruct.reconstruct(job, real).fake
     assert (fake.int() - expected.int()).abs().max() <= 1
 
 
@@ -182,6 +184,78 @@ def test_a_model_that_gives_nan_is_named(
     next(iter(job.tokenizer.parameters())).data.fill_(float("nan"))
     with pytest.raises(EvaluationError, match="NaN"):
         reconstruct.measure(job)
+
+
+def test_protocols_of_one_crop_share_a_pass(
+    tokenizer_folder: Path, pictures_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    once = reconstruct.reconstruct
+    monkeypatch.setattr(
+        reconstruct, "reconstruct", lambda job, real: calls.append(len(real)) or once(job, real)
+    )
+    config_of = {"also": ["llamagen", "llamagen-fixed", "dc-ae"], "gallery": 1}
+    run(config(tokenizer_folder, pictures_folder, tmp_path / "many", **config_of))
+    assert sum(size for size in calls if size > 1) == 8
+    alone = run(config(tokenizer_folder, pictures_folder, tmp_path / "alone", protocol="llamagen"))
+    shared = Report.parse(json.loads((tmp_path / "many" / "llamagen" / "report.json").read_text()))
+    assert shared.protocol == alone.protocol
+    assert shared.metrics == alone.metrics
+    assert shared.data == alone.data
+    ssim = {
+        name: json.loads((tmp_path / "many" / name / "report.json").read_text())["metrics"]["ssim"]["value"]
+        for name in ("", "llamagen", "llamagen-fixed", "dc-ae")
+    }
+    assert len(set(ssim.values())) == 4
+    assert ssim["llamagen"] > ssim["llamagen-fixed"]
+
+
+def test_protocols_of_other_pictures_are_refused(
+    tokenizer_folder: Path, pictures_folder: Path, tmp_path: Path
+) -> None:
+    for also, sentence in (
+        (["open-magvit2"], "crop pil_bilinear"),
+        (["dc-ae", "dc-ae"], "each protocol once"),
+        (["adm-gfid"], "use eval.generate"),
+    ):
+        with pytest.raises(EvaluationError, match=sentence):
+            prepare(config(tokenizer_folder, pictures_folder, tmp_path, also=also))
+
+
+@pytest.mark.parametrize("name", ["ldm", "vavae", "open-magvit2", "bsq"])
+def test_every_kind_of_crop_and_posterior_runs(
+    name: str, tokenizer_folder: Path, pictures_folder: Path, tmp_path: Path
+) -> None:
+    report = run(config(tokenizer_folder, pictures_folder, tmp_path, protocol=name, gallery=1))
+    assert report.protocol.name == name
+    assert isinstance(report.metrics["psnr"], Computed)
+    canon = run(config(tokenizer_folder, pictures_folder, tmp_path / "canon", gallery=1))
+    assert report.data.content != canon.data.content  # other crops are other pictures
+    again = run(config(tokenizer_folder, pictures_folder, tmp_path / "again", protocol=name, gallery=1))
+    assert again.metrics == report.metrics
+
+
+def test_a_required_metric_that_is_missing_fails_before_anything_is_measured(
+    tokenizer_folder: Path, pictures_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(EvaluationError, match="rfid: needs pt_inception"):
+        run(config(tokenizer_folder, pictures_folder, tmp_path / "a", require=["psnr", "rfid"]))
+    assert not (tmp_path / "a" / "report.json").exists()
+    run(config(tokenizer_folder, pictures_folder, tmp_path / "b", require=["psnr", "ssim"]))
+
+
+def test_a_required_metric_over_other_weights_fails_after_its_report_is_written(
+    tokenizer_folder: Path, pictures_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = WeightsRecord("inception", "mine.pth", "00ff", verified=False)
+
+    class Wrong(PSNR):
+        weights = (wrong,)
+
+    monkeypatch.setitem(METRICS, "rfid", lambda protocol, *_: Wrong(protocol))
+    with pytest.raises(EvaluationError, match="rfid: needs the published pt_inception"):
+        run(config(tokenizer_folder, pictures_folder, tmp_path, require=["rfid"]))
+    assert "rfid_unverified" in (tmp_path / "report.json").read_text()
 
 
 def test_odd_sizes_work(tokenizer_folder: Path, tmp_path: Path) -> None:

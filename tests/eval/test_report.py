@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from eval import report
-from eval.errors import NotComputedError
+from eval.errors import EvaluationError, NotComputedError
 from eval.metrics import METRICS, Score
-from eval.protocols import canon_v1
-from eval.report import Computed, NotComputed, Panel, Report
+from eval.protocols import canon_v1, protocol
+from eval.report import Computed, NotComputed, Panel, Report, check_required
 from eval.weights import WeightsConfig, WeightsRecord
 
 CPU = torch.device("cpu")
@@ -39,8 +39,7 @@ class Fixed:
 def test_missing_weights_are_told_in_place_and_nothing_stands_in() -> None:
     panel = Panel(PROTOCOL.reconstruction, PROTOCOL, WeightsConfig(), CPU)
     real = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    for metric in panel.metrics.values():
-        metric.update(real, real.roll(1, 0))
+    panel.update(real, real.roll(1, 0))
     entries, scores = panel.compute()
     assert list(entries) == ["psnr", "ssim", "lpips_vgg", "lpips_alex", "rfid"]
     assert set(scores) == {"psnr", "ssim"}
@@ -69,6 +68,48 @@ def test_what_cannot_be_computed_at_the_end_is_told(monkeypatch: pytest.MonkeyPa
     entries, scores = Panel(("rfid",), PROTOCOL, WeightsConfig(), CPU).compute()
     assert entries == {"rfid": NotComputed(not_computed="two pictures", put="more")}
     assert scores == {}
+
+
+def test_every_metric_sees_the_form_that_its_protocol_says() -> None:
+    """One decoded batch, five protocols: rounded, truncated, clamped and bare pixels."""
+
+    class Seen(Fixed):
+        def __init__(self, domain: str) -> None:
+            super().__init__()
+            self.domain = domain
+
+        def update(self, real: torch.Tensor, fake: torch.Tensor, keys: object = None) -> None:
+            self.pair = (real, fake)
+
+    real = torch.full((1, 3, 32, 32), 100, dtype=torch.uint8)
+    x_hat = torch.full((1, 3, 32, 32), 1.3)
+    x_hat[..., 0] = 100.9 / 127.5 - 1
+    for name, first in (("canon-v1", 101), ("open-magvit2", 100), ("titok", 100)):
+        panel = Panel((), protocol(name, 32), WeightsConfig(), CPU)
+        seen = {domain: Seen(domain) for domain in ("uint8", "clamped", "float")}
+        panel.metrics.update(seen)  # type: ignore[arg-type]  # stand-ins
+        panel.update(real, x_hat)
+        assert seen["uint8"].pair[1][0, 0, 0, :2].tolist() == [first, 255]
+        assert seen["clamped"].pair[1].max() == 1.0
+        assert seen["float"].pair[1].max().item() == pytest.approx(1.3)
+        assert seen["float"].pair[0].dtype == torch.float32
+
+
+def test_what_is_not_built_is_told_and_not_refused() -> None:
+    entries, _ = Panel(("fd_dinov2",), protocol("edm2", 64), WeightsConfig(), CPU).compute()
+    entry = entries["fd_dinov2"]
+    assert isinstance(entry, NotComputed)
+    assert "not built" in entry.not_computed
+
+
+def test_required_metrics_are_refused_where_missing() -> None:
+    panel = Panel(PROTOCOL.reconstruction, PROTOCOL, WeightsConfig(), CPU)
+    names = dict.fromkeys(panel.names)
+    check_required(("psnr", "ssim"), names, panel.missing)
+    with pytest.raises(EvaluationError, match=r"rfid: needs pt_inception.*put it into a folder"):
+        check_required(("psnr", "rfid"), names, panel.missing)
+    with pytest.raises(EvaluationError, match="kid: not among the metrics"):
+        check_required(("kid",), names, panel.missing)
 
 
 def test_unknown_metrics_list_the_known() -> None:

@@ -13,7 +13,7 @@ PINNED = {
     "bsq": "7b28c3f38acf",
     "bsq-fixed": "f27cd3dbe822",
     "dc-ae": "da08838d6b51",
-    "edm2": "51ce38787ece",
+    "edm2": "89e9e95d0b6c",
     "ldm": "83a6519c6b15",
     "llamagen": "9fbcaa2d20ca",
     "llamagen-fixed": "5d1d2dd8120b",
