@@ -97,7 +97,7 @@ def train(config: TrainConfig) -> Path:
         refuse_changes(checkpoint.read_config(latest)["preset"], config.model_dump(mode="json"), FREE)
     torch.manual_seed(seeding.key(config.seed, "init"))
     parts = model_config(config)
-    model = start_model(config, parts, latest).to(accelerator.device)
+    model = to_device(start_model(config, parts, latest), config, accelerator)
     ema = EMA(model, config.ema_half_life)
     with Tracker(config.out, main=accelerator.is_main_process) as tracker:
         run = Run(config, parts, accelerator, model, ema, folder, tracker)
@@ -140,6 +140,12 @@ def start_model(config: TrainConfig, parts: TokenizerConfig, latest: Path | None
     if config.init is not None:
         return load(config.init).requires_grad_(True).train()
     return parts.build()
+
+
+def to_device(model: Autoencoder, config: TrainConfig, accelerator: Accelerator) -> Autoencoder:
+    """The model where it trains, its kernels in the memory format that the run asks for."""
+    model = model.to(accelerator.device)
+    return model.to(memory_format=torch.channels_last) if config.channels_last else model
 
 
 def run_phase(run: Run, index: int, begin: int, resuming: Path | None) -> Path | None:
@@ -213,7 +219,11 @@ def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) ->
     device, count = run.accelerator.device, len(batches)
     adversary = parts.adversary if parts.adversary and parts.adversary.starts_at(done) else None
     log = Averages()
-    buffers = [(buffer, buffer.clone()) for buffer in run.model.buffers()]
+    moving = [
+        *run.model.buffers(),
+        *run.model.bottleneck.parameters(),
+    ]  # statistics, and codes that are revived
+    before = [(tensor, tensor.detach().clone()) for tensor in moving]
     for turn, batch in enumerate(batches):
         last = turn + 1 == count
         x = to_pixels(batch["data"].to(device, non_blocking=True))
@@ -227,7 +237,7 @@ def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) ->
             total = losses.total + total_penalty(parts.phase.regularizers, step)
             if adversary is not None:
                 with autocast(device, run.config.precision):
-                    term = adversary.term(step.x_hat, losses.total)
+                    term = adversary.term(step.x_hat, losses.total, batch["key"])
                 total = total + term.loss
                 log.add({f"adversary/{name}": value for name, value in term.stats.items()})
             parts.descent.backward(total / count)
@@ -237,14 +247,16 @@ def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) ->
         log.add({"train/psnr": psnr(step.x_hat, step.target).mean()})
         if adversary is not None:
             with autocast(device, run.config.precision):
-                stats = adversary.learn(step.target, step.x_hat, micro_batches=count, last=last)
+                stats = adversary.learn(
+                    step.target, step.x_hat, batch["key"], images=done, micro_batches=count, last=last
+                )
             log.add({f"adversary/{name}": value for name, value in stats.items()})
     norm = parts.descent.step(done)
     if norm is not None:
         run.ema.update(run.model, run.images + parts.phase.batch, parts.phase.batch)
-    else:  # a step that is not finite leaves no trace in the statistics of batch norms either
-        for buffer, before in buffers:
-            buffer.copy_(before)
+    else:  # a step that is not finite leaves no trace in what the passes themselves moved
+        for tensor, value in before:
+            tensor.data.copy_(value)
     if adversary is not None:
         adversary.step(done)
     log.add({"train/lr": parts.optimizer.param_groups[0]["lr"], "train/skipped": float(norm is None)})
@@ -327,12 +339,8 @@ def checkpoint_config(run: Run) -> dict[str, Any]:  # JSON
 
 def restore(parts: PhaseParts, folder: Path) -> None:
     """Put optimizers and adversary back where a checkpoint in the middle of this phase left them."""
-    names = ["trainer/optimizer", "trainer/discriminator", "trainer/discriminator_optimizer"]
-    tensors = {
-        name: checkpoint.load_tensors(folder / f"{name}.safetensors")
-        for name in names
-        if (folder / f"{name}.safetensors").is_file()
-    }
+    files = (folder / "trainer").glob("*.safetensors")
+    tensors = {f"trainer/{file.stem}": checkpoint.load_tensors(file) for file in files}
     texts = {f"trainer/{file.name}": file.read_text() for file in (folder / "trainer").glob("*.json")}
     optim.unpack(parts.optimizer, tensors["trainer/optimizer"], texts["trainer/optimizer.json"])
     parts.descent.skipped_in_a_row = json.loads(texts["trainer/state.json"])["skipped"]

@@ -75,6 +75,9 @@ class TrainConfig(Config):
         default=False, description="activations are recomputed in the backward pass: less memory, slower"
     )
     compile: bool = Field(default=False, description="torch.compile encoder and decoder")
+    channels_last: bool = Field(
+        default=False, description="kernels in memory channels last: faster convolutions, mostly in bf16"
+    )
     deterministic: bool = Field(default=False, description="bit-exact on CUDA too, slower")
     seed: int = 0
     log_every: int = Field(default=1_000, ge=0, description="in images; 0: never; as are the next two")

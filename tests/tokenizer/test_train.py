@@ -28,7 +28,16 @@ from tokenizer.training import TrainConfig
 ROOT = Path(__file__).parents[2]
 Settings = Callable[..., dict[str, Any]]
 
-ADVERSARY = {"weight": 0.1, "width": 8, "num_layers": 1}
+ADVERSARY = {
+    "weight": 0.1,
+    "width": 8,
+    "num_layers": 1,
+    "lecam": 0.1,
+    "lecam_half_life": 20,
+    "r1": 0.1,
+    "r1_every": 8,
+    "augment": ["color", "translation", "cutout"],
+}
 
 
 def start(settings: dict[str, Any], folder: Path, *launcher: str) -> subprocess.Popen[bytes]:
@@ -66,7 +75,7 @@ def phases(count: int = 1) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_kill_9_and_the_same_command_again_end_bit_identical(tiny_run: Settings, tmp_path: Path) -> None:
     """Both optimizers, the average, the discriminator and the position in the data included, across two phases."""
-    settings = tiny_run(phases=phases(2), save_every=8, keep=100)
+    settings = tiny_run(phases=phases(2), save_every=8, keep=100, channels_last=True)
     whole = settings | {"out": str(tmp_path / "whole/run")}
     finish(start(whole, tmp_path / "whole"), tmp_path / "whole")
     broken = settings | {"out": str(tmp_path / "broken/run")}
@@ -162,6 +171,18 @@ def test_parameters_stay_float32_under_bf16(tiny_run: Settings) -> None:
         torch.float32,
         torch.int64,
     }
+
+
+def test_channels_last_changes_the_memory_and_not_the_result(tiny_run: Settings, tmp_path: Path) -> None:
+    phase = {"resolution": 16, "images": 12, "batch": 4, "losses": [{"kind": "l1"}]}
+    settings = tiny_run(phases=[phase], optim={"kind": "sgd", "lr": 0.05})
+    weights = []
+    for last in (False, True):
+        config = TrainConfig.parse(settings | {"out": str(tmp_path / str(last)), "channels_last": last})
+        weights.append(checkpoint.load_tensors(train(config) / "model.safetensors"))
+    model = loop.to_device(config.model.build(), config, loop.build_accelerator(0, deterministic=False))  # type: ignore[union-attr]  # it has a model
+    assert any(not parameter.is_contiguous() for parameter in model.parameters())
+    assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-5
 
 
 def test_only_the_named_parameters_move_and_frozen_norms_keep_their_statistics(tiny_run: Settings) -> None:

@@ -1,11 +1,14 @@
 """The adversary: a discriminator with its own optimizer, and what it asks of the autoencoder.
 
 It never leaves gradients where they do not belong: while the autoencoder learns, the discriminator's parameters are
-frozen; while the discriminator learns, reconstructions are detached.
+frozen; while the discriminator learns, reconstructions are detached. Both see the same augmentation of a sample.
+
+Letters: B batch, H W rows and columns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -17,22 +20,105 @@ from tokenizer.core import optim
 from tokenizer.core.config import Config
 from tokenizer.core.descent import Descent
 from tokenizer.core.optim import OptimConfig
+from tokenizer.core.run import crossed
+from tokenizer.losses.augment import DiffAugment, Policy
 from tokenizer.losses.discriminators import PatchDiscriminator
 
 MAX_ADAPTIVE = 1e4
 
+Game = Literal["hinge", "non_saturating"]
+
 
 class AdversaryConfig(Config):
-    """A patch discriminator with the hinge loss (arXiv 1611.07004, 1705.02894)."""
+    """A patch discriminator (arXiv 1611.07004) with the hinge (1705.02894) or non-saturating (1406.2661) loss."""
 
     weight: float = Field(default=0.5, ge=0)
     adaptive: bool = Field(
         default=True, description="scale by the ratio of gradients at the last layer (VQGAN)"
     )
     start_images: int = Field(default=0, ge=0, description="images of the phase before it begins")
+    loss: Game = "hinge"
     width: int = Field(default=64, ge=8)
     num_layers: int = Field(default=3, ge=1, le=6)
+    lecam: float = Field(default=0.0, ge=0, description="weight of LeCAM (arXiv 2104.03310)")
+    lecam_half_life: float = Field(default=10_000, gt=0, description="of its moving averages, in images")
+    r1: float = Field(
+        default=0.0, ge=0, description="gamma of the gradient penalty on pictures (arXiv 1801.04406)"
+    )
+    r1_every: int = Field(
+        default=0,
+        ge=0,
+        description="images between two gradient penalties, each weighed for those left out; 0: every step",
+    )
+    augment: tuple[Policy, ...] = Field(default=(), description="DiffAugment (arXiv 2006.10738)")
+    augment_strength: float = Field(default=1.0, ge=0, le=1)
     optim: OptimConfig = OptimConfig(lr=1e-4, betas=(0.5, 0.9))
+
+
+class Losses(NamedTuple):
+    """What the two players descend, scalars of logits.
+
+    Attributes:
+        fool: the autoencoder's, of reconstructions.
+        tell: the discriminator's, of pictures and reconstructions.
+    """
+
+    fool: Callable[[Tensor], Tensor]
+    tell: Callable[[Tensor, Tensor], Tensor]
+
+
+GAMES: dict[Game, Losses] = {
+    # Lim and Ye 2017, Geometric GAN, arXiv 1705.02894
+    "hinge": Losses(
+        fool=lambda fake: -fake.mean(),
+        tell=lambda real, fake: 0.5 * (F.relu(1.0 - real).mean() + F.relu(1.0 + fake).mean()),
+    ),
+    # Goodfellow et al. 2014, Generative Adversarial Networks, arXiv 1406.2661
+    "non_saturating": Losses(
+        fool=lambda fake: F.softplus(-fake).mean(),
+        tell=lambda real, fake: 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean()),
+    ),
+}
+
+
+class LeCAM(nn.Module):
+    """Keeps the judgement of pictures near the running mean judgement of reconstructions, and the other way round.
+
+    Args:
+        half_life: images after which an old judgement counts half.
+
+    Source: Tseng et al. 2021, Regularizing Generative Adversarial Networks under Limited Data, arXiv 2104.03310 (the
+    regularizer of the discriminator; its released code clips the differences at 0, the paper does not).
+    """
+
+    def __init__(self, half_life: float) -> None:
+        super().__init__()
+        self.half_life = half_life
+        self.sums: Tensor
+        self.weight: Tensor
+        self.register_buffer("sums", torch.zeros(2))  # of pictures, of reconstructions
+        self.register_buffer("weight", torch.zeros(()))  # how much of the average has come in: 0 to 1
+        self._seen: list[Tensor] = []
+
+    def anchors(self) -> Tensor:
+        """Mean judgements (2,) of pictures and of reconstructions, without bias from the beginning."""
+        return self.sums / self.weight.clamp_min(torch.finfo(torch.float32).tiny)
+
+    def forward(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Logits of pictures and reconstructions -> scalar, 0 until there is an average; remembers them for it."""
+        self._seen.append(torch.stack([real.detach().mean(), fake.detach().mean()]))
+        of_real, of_fake = self.anchors().unbind()
+        penalty: Tensor = (real - of_fake).square().mean() + (fake - of_real).square().mean()
+        return torch.where(self.weight > 0, penalty, 0.0 * penalty)
+
+    def update(self, accelerator: Accelerator, batch: int, *, applied: bool) -> None:
+        """Move the averages by what a step of ``batch`` images judged, over all processes, unless it was skipped."""
+        seen = accelerator.reduce(torch.stack(self._seen).mean(dim=0), "mean")
+        self._seen.clear()
+        if applied:
+            keep = 0.5 ** (batch / self.half_life)
+            self.sums.lerp_(seen, 1.0 - keep)
+            self.weight.lerp_(torch.ones_like(self.weight), 1.0 - keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +156,10 @@ class Adversary:
         self.config = config
         self.accelerator = accelerator
         self.last_layer = last_layer
+        self.batch = batch
+        self.losses = GAMES[config.loss]
+        self.augment = DiffAugment(config.augment, config.augment_strength)
+        self.lecam = LeCAM(config.lecam_half_life).to(accelerator.device)
         self.discriminator = PatchDiscriminator(config.width, config.num_layers).to(accelerator.device)
         self.optimizer = config.optim.build(self.discriminator)
         self.wrapped = accelerator.prepare(self.discriminator)
@@ -79,10 +169,11 @@ class Adversary:
         """Whether it takes part in a step that begins after ``images`` of the phase."""
         return images >= self.config.start_images
 
-    def term(self, x_hat: Tensor, reconstruction: Tensor) -> AdversaryTerm:
-        """What to add to ``reconstruction``, the scalar of the other losses, for x_hat (B, 3, H, W)."""
+    def term(self, x_hat: Tensor, reconstruction: Tensor, keys: Tensor) -> AdversaryTerm:
+        """What to add to ``reconstruction``, the scalar of the other losses, for x_hat (B, 3, H, W) with keys (B,)."""
         self.discriminator.requires_grad_(False)
-        fooling = -self.discriminator(x_hat).float().mean()
+        seen = self.augment(x_hat, self.augment.draw(keys))
+        fooling = self.losses.fool(self.discriminator(seen).float())
         self.discriminator.requires_grad_(True)
         weight = torch.as_tensor(self.config.weight, device=x_hat.device)
         if self.config.adaptive:
@@ -101,21 +192,60 @@ class Adversary:
         ratio = norms[0] / (norms[1] + 1e-4)
         return torch.nan_to_num(ratio, nan=0.0, posinf=MAX_ADAPTIVE).clamp(0.0, MAX_ADAPTIVE).detach()
 
-    def learn(self, x: Tensor, x_hat: Tensor, *, micro_batches: int, last: bool) -> dict[str, Tensor]:
-        """Accumulate the hinge loss of telling x from x_hat (both (B, 3, H, W)); detached scalars for the log.
+    def learn(
+        self, x: Tensor, x_hat: Tensor, keys: Tensor, *, images: int, micro_batches: int, last: bool
+    ) -> dict[str, Tensor]:
+        """Accumulate the loss of telling x from x_hat (both (B, 3, H, W)), samples with keys (B,).
 
-        Source: Lim and Ye 2017, Geometric GAN, arXiv 1705.02894 (hinge).
+        Args:
+            x: pictures.
+            x_hat: their reconstructions.
+            keys: of the samples, for their augmentation.
+            images: images of the phase before this step.
+            micro_batches: in this step.
+            last: whether this is the last of them.
+
+        Returns:
+            Detached scalars for the log.
         """
+        r1_weight = self.r1_weight(images)
+        x = x.detach().requires_grad_(r1_weight > 0)
+        draws = self.augment.draw(keys)
         with self.descent.accumulating(last):
-            both = self.wrapped(torch.cat([x, x_hat.detach()])).float()
-            real, fake = both.chunk(2)
-            loss = 0.5 * (F.relu(1.0 - real).mean() + F.relu(1.0 + fake).mean())
+            seen = torch.cat([self.augment(x, draws), self.augment(x_hat.detach(), draws)])
+            real, fake = self.wrapped(seen).float().chunk(2)
+            loss = self.losses.tell(real, fake)
+            stats = {
+                "discriminator": loss.detach(),
+                "real": real.detach().mean(),
+                "fake": fake.detach().mean(),
+            }
+            if self.config.lecam > 0:
+                lecam = self.lecam(real, fake)
+                loss = loss + self.config.lecam * lecam
+                stats["lecam"] = lecam.detach()
+            if r1_weight > 0:
+                penalty = gradient_penalty(real, x)
+                loss = loss + r1_weight * penalty
+                stats["r1"] = penalty.detach()
             self.descent.backward(loss / micro_batches)
-        return {"discriminator": loss.detach(), "real": real.detach().mean(), "fake": fake.detach().mean()}
+        return stats
+
+    def r1_weight(self, images: int) -> float:
+        """What the gradient penalty counts in a step that begins after ``images`` of the phase; 0: left out.
+
+        Source: Karras et al. 2020, Analyzing and Improving the Image Quality of StyleGAN, arXiv 1912.04958
+        (lazy regularization: rarely, and stronger by as much).
+        """
+        every = max(self.config.r1_every, self.batch)
+        due = crossed(images, images + self.batch, every)
+        return 0.5 * self.config.r1 * every / self.batch if due else 0.0
 
     def step(self, images: int) -> None:
         """Move the discriminator by what ``learn`` accumulated, after ``images`` of the phase."""
-        self.descent.step(images)
+        applied = self.descent.step(images) is not None
+        if self.config.lecam > 0:
+            self.lecam.update(self.accelerator, self.batch, applied=applied)
 
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, str]]:
         """Tensors by file and texts by file, everything that an exact resume needs."""
@@ -124,6 +254,7 @@ class Adversary:
             {
                 "trainer/discriminator": self.discriminator.state_dict(),
                 "trainer/discriminator_optimizer": tensors,
+                "trainer/lecam": self.lecam.state_dict(),
             },
             {"trainer/discriminator_optimizer.json": text},
         )
@@ -131,8 +262,23 @@ class Adversary:
     def restore(self, tensors: Mapping[str, dict[str, Tensor]], texts: Mapping[str, str]) -> None:
         """Take back what ``state`` gave."""
         self.discriminator.load_state_dict(tensors["trainer/discriminator"])
+        self.lecam.load_state_dict(tensors["trainer/lecam"])
         optim.unpack(
             self.optimizer,
             tensors["trainer/discriminator_optimizer"],
             texts["trainer/discriminator_optimizer.json"],
         )
+
+
+def gradient_penalty(real: Tensor, x: Tensor) -> Tensor:
+    """|d judgement / d x|^2 of each picture, averaged: a scalar with gradient for the discriminator.
+
+    Args:
+        real: logits (B, ...) of x; their mean is the judgement of a picture, whatever its size.
+        x: pictures (B, 3, H, W) that require gradients.
+
+    Source: Mescheder et al. 2018, Which Training Methods for GANs do actually Converge?, arXiv 1801.04406 (R1,
+    the penalty on real data); it is weighed by gamma / 2.
+    """
+    (gradient,) = torch.autograd.grad(real.flatten(1).mean(dim=1).sum(), x, create_graph=True)
+    return gradient.float().square().flatten(1).sum(dim=1).mean()

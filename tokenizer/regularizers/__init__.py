@@ -10,11 +10,13 @@ from torch import Tensor
 from tokenizer.model import StepOutput
 from tokenizer.regularizers.base import Regularizer
 from tokenizer.regularizers.consistency import LatentConsistencyConfig
+from tokenizer.regularizers.dropping import ChannelDroppingConfig
 from tokenizer.regularizers.equivariance import EquivarianceConfig
 from tokenizer.regularizers.noise import LatentNoiseConfig
 
 RegularizerConfig = Annotated[
-    EquivarianceConfig | LatentConsistencyConfig | LatentNoiseConfig, Field(discriminator="kind")
+    ChannelDroppingConfig | EquivarianceConfig | LatentConsistencyConfig | LatentNoiseConfig,
+    Field(discriminator="kind"),
 ]
 
 
