@@ -50,6 +50,7 @@ class Setting:
         batch: B.
         precision: bf16 is autocast for ours, and the script's ``--mixed_precision bf16`` for theirs.
         compile: torch.compile encoder and decoder; ours only, the script has no such option.
+        channels_last: memory format of the kernels; ours only, likewise.
         lpips: false leaves the perceptual loss out of both.
         seed: of weights and pictures.
         folder: for files of the run; holds ``TRUNK``.
@@ -60,6 +61,7 @@ class Setting:
     batch: int
     precision: Precision
     compile: bool
+    channels_last: bool
     lpips: bool
     seed: int
     folder: Path
@@ -137,7 +139,8 @@ class OurTrainer:
         losses: list[dict[str, Any]] = [{"kind": "l2"}, {"kind": "bottleneck", "weight": KL * share}]
         if setting.lpips:
             trunk = str(setting.folder / TRUNK)
-            losses.append({"kind": "lpips", "weight": PERCEPTUAL, "net": "vgg", "backbone": trunk})
+            lpips = {"kind": "lpips", "net": "vgg", "backbone": trunk, "precision": setting.precision}
+            losses.append(lpips | {"weight": PERCEPTUAL})
         optim = {"lr": LR, "betas": BETAS, "weight_decay": WEIGHT_DECAY, "max_norm": MAX_NORM}
         adversary = {"weight": ADVERSARY, "adaptive": True, "start_images": setting.batch, "optim": optim}
         phase = {"resolution": setting.resolution, "images": MANY, "batch": setting.batch, "losses": losses}
@@ -150,11 +153,12 @@ class OurTrainer:
                 "optim": optim,
                 "precision": setting.precision,
                 "compile": setting.compile,
+                "channels_last": setting.channels_last,
                 "seed": setting.seed,
             }
         )
         accelerator = build_accelerator(setting.seed, deterministic=False)
-        model = start(setting).to(accelerator.device)
+        model = train.to_device(start(setting), config, accelerator)
         parts = TokenizerConfig.parse(setting.model)
         self.run = train.Run(
             config,

@@ -45,6 +45,7 @@ class TrainingSpeedConfig(Config):
     batch: int = Field(default=4, ge=1)
     precision: Precision = Field(default="bf16", description="of ours: fp32, or bf16 by autocast")
     compile: bool = Field(default=True, description="torch.compile encoder and decoder of ours")
+    channels_last: bool = Field(default=True, description="memory format of the kernels of ours")
     their_precision: Precision = Field(default="bf16", description="the script's --mixed_precision")
     lpips: bool = Field(
         default=True, description="the perceptual loss, VGG with random weights, on both sides"
@@ -137,11 +138,12 @@ def run(config: TrainingSpeedConfig) -> TrainingSpeedReport:
             batch=config.batch,
             precision=config.precision,
             compile=config.compile,
+            channels_last=config.channels_last,
             lpips=config.lpips,
             seed=config.seed,
             folder=folder,
         )
-        theirs = replace(ours, precision=config.their_precision, compile=False)
+        theirs = replace(ours, precision=config.their_precision, compile=False, channels_last=False)
         with workers({"ours": ours, "diffusers": theirs}) as sides:
             measured, load = measure(config, sides)
     report = TrainingSpeedReport(

@@ -32,6 +32,7 @@ def setting(tmp_path: Path) -> Setting:
         batch=2,
         precision="fp32",
         compile=False,
+        channels_last=False,
         lpips=False,
         seed=3,
         folder=tmp_path,

@@ -86,3 +86,10 @@ def unpack(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], text: s
         if "betas" in group:
             group["betas"] = tuple(group["betas"])
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for (
+        parameter,
+        entries,
+    ) in optimizer.state.items():  # fused optimizers walk both in the order of the memory
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,4 +1,4 @@
-"""A region that computes in the precision of its inputs, whatever autocast surrounds it."""
+"""Regions that compute in their own precision, whatever autocast surrounds them."""
 
 import contextlib
 
@@ -10,3 +10,10 @@ def full_precision(device: torch.device) -> contextlib.AbstractContextManager[No
     if not torch.amp.is_autocast_available(device.type):
         return contextlib.nullcontext()
     return torch.autocast(device.type, enabled=False)
+
+
+def half_precision(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Autocast to bfloat16 on this device, or nothing where it has no autocast (meta)."""
+    if not torch.amp.is_autocast_available(device.type):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

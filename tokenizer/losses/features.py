@@ -13,8 +13,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tokenizer.core.run import Precision
 from tokenizer.core.weights import load_weights
-from tokenizer.layers.precision import full_precision
+from tokenizer.layers.precision import full_precision, half_precision
 from tokenizer.losses.base import WeightedConfig
 from tokenizer.model import StepOutput
 
@@ -38,13 +39,20 @@ class DeepFeatures(nn.Module):
         mean: of each channel of pixels in [0, 1], which the network was trained with.
         std: likewise.
         resize: side of the square that pictures are resized to (bilinear, antialiased); None: as they are.
+        precision: of the network; features leave in float32.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, network: nn.Module, layers: Sequence[str], mean: Triple, std: Triple, resize: int | None
+        self,
+        network: nn.Module,
+        layers: Sequence[str],
+        mean: Triple,
+        std: Triple,
+        resize: int | None,
+        precision: Precision,
     ) -> None:
         super().__init__()
         for module in network.modules():
@@ -53,6 +61,7 @@ class DeepFeatures(nn.Module):
         self.network = network.eval().requires_grad_(False)
         self.layers = tuple(layers)
         self.resize = resize
+        self.region = half_precision if precision == "bf16" else full_precision
         self.register_buffer("mean", torch.tensor(mean).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(1, 3, 1, 1), persistent=False)
 
@@ -65,6 +74,11 @@ class DeepFeatures(nn.Module):
         if self.resize is not None and x.shape[2:] != (self.resize, self.resize):
             x = F.interpolate(x, size=(self.resize, self.resize), mode="bilinear", antialias=True)
         x = (0.5 * (x + 1.0) - self.mean) / self.std
+        with self.region(x.device):
+            return [feature.float() for feature in self._read(x)]
+
+    def _read(self, x: Tensor) -> list[Tensor]:
+        """Run the network on x as far as is needed."""
         if not self.layers:
             return [self.network(x)]
         seen: dict[str, Tensor] = {}
@@ -149,6 +163,7 @@ class FeaturesConfig(WeightedConfig):
     )
     distance: Distance = "l2"
     resize: int | None = Field(None, ge=8, description="side of the square that pictures are resized to")
+    precision: Precision = Field("fp32", description="of the network; the distances are always float32")
     mean: Triple | None = Field(
         None, description="of pixels in [0, 1]; none: what the library says, or ImageNet's"
     )
@@ -173,7 +188,9 @@ class FeaturesConfig(WeightedConfig):
             raise ValueError(f"{self.network} takes {side}x{side} pictures only: give losses.resize={side}")
         layers = tuple(layer_name(network, layer) for layer in self.layers)
         mean, std = self.mean or stated["mean"], self.std or stated["std"]
-        return FeatureLoss(DeepFeatures(network, layers, mean, std, self.resize), self.distance)
+        return FeatureLoss(
+            DeepFeatures(network, layers, mean, std, self.resize, self.precision), self.distance
+        )
 
 
 def build_network(library: Library, name: str) -> tuple[nn.Module, dict[str, Any]]:

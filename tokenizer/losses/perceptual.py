@@ -1,12 +1,14 @@
 """LPIPS as a training loss: frozen weights from local files, gradients through the pictures."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
+from tokenizer.core.run import Precision
 from tokenizer.core.weights import load_weights
-from tokenizer.layers.precision import full_precision
+from tokenizer.layers.precision import full_precision, half_precision
 from tokenizer.losses.base import WeightedConfig
 from tokenizer.model import StepOutput
 
@@ -45,6 +47,20 @@ def build_lpips(net: Literal["alex", "vgg"], backbone: Path | None, linear: Path
     return model.eval().requires_grad_(False)
 
 
+class HalfTrunk(nn.Module):
+    """The trunk of LPIPS in bfloat16 autocast; its features leave in float32, so that distances stay exact."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, x: Tensor) -> Any:  # a named tuple of the lpips package, which publishes no types
+        """x (B, 3, H, W) -> the features of each layer."""
+        with half_precision(x.device):
+            features = self.trunk(x)
+        return type(features)(*(feature.float() for feature in features))
+
+
 class LPIPSLoss(nn.Module):
     """Perceptual distance of frames; x and x_hat in [-1, 1], as the network expects."""
 
@@ -66,6 +82,7 @@ class LPIPSConfig(WeightedConfig):
     net: Literal["alex", "vgg"] = "vgg"
     backbone: Path | None = None
     linear: Path | None = None
+    precision: Precision = Field("fp32", description="of the trunk; the distances are always float32")
 
     def build(self) -> LPIPSLoss:
         """The loss.
@@ -73,4 +90,7 @@ class LPIPSConfig(WeightedConfig):
         Raises:
             ValueError: if a weight file is missing, saying which and where it comes from.
         """
-        return LPIPSLoss(build_lpips(self.net, self.backbone, self.linear))
+        network = build_lpips(self.net, self.backbone, self.linear)
+        if self.precision == "bf16":
+            network.net = HalfTrunk(network.get_submodule("net"))
+        return LPIPSLoss(network)

@@ -58,3 +58,31 @@ def test_state_survives(kind: str) -> None:
     run(2, first, optimizer)
     run(2, second, resumed)
     assert torch.equal(first.weight, second.weight)
+
+
+def test_state_survives_in_the_memory_format_of_its_parameter() -> None:
+    """Saved tensors are contiguous; a fused optimizer reads state and kernel in the order of their memory."""
+
+    def run(steps: int, layer: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        for step in range(steps):
+            layer(torch.linspace(-1, 1, 75).reshape(1, 3, 5, 5) + step).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    torch.manual_seed(0)
+    first = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    optimizer = OptimConfig(lr=0.01).build(first)
+    run(2, first, optimizer)
+    tensors, text = optim.pack(optimizer)
+    second = copy.deepcopy(first)
+    resumed = OptimConfig(lr=0.01).build(second)
+    optim.unpack(
+        resumed,
+        {name: value.clone(memory_format=torch.contiguous_format) for name, value in tensors.items()},
+        text,
+    )
+    moments = resumed.state[second.weight]["exp_avg"]
+    assert moments.stride() == second.weight.stride() != moments.contiguous().stride()
+    run(2, first, optimizer)
+    run(2, second, resumed)
+    assert torch.equal(first.weight, second.weight)

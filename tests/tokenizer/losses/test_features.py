@@ -163,7 +163,7 @@ def test_layers_behind_the_last_one_do_not_run(x: Tensor) -> None:
     network = nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(4)))
     for index, layer in enumerate(network):
         layer.register_forward_hook(lambda *_, index=index: ran.append(index))
-    features = DeepFeatures(network, ["1", "2"], (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), None)
+    features = DeepFeatures(network, ["1", "2"], (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), None, "fp32")
     assert len(features(x)) == 2
     assert ran == [0, 1, 2]
     assert all(len(layer._forward_hooks) == 1 for layer in network)  # ours are gone
@@ -200,3 +200,21 @@ def test_wrong_files_and_layers_are_named(files: dict[str, Path]) -> None:
         build(network="alexnet", weights=files["alexnet"], layers=["features.99"])
     with pytest.raises(ValueError, match="test_vit takes 160x160 pictures only: give losses.resize=160"):
         build(library="timm", network="test_vit", weights=files["test_vit"], resize=64)
+
+
+def test_half_precision_is_close_and_its_distance_float32(
+    files: dict[str, Path], x: Tensor, step_of: Step
+) -> None:
+    values, gradients = [], []
+    for precision in ("fp32", "bf16"):
+        loss = build(network="alexnet", weights=files["alexnet"], layers=[1, 4], precision=precision)
+        x_hat = x.flip(2).requires_grad_()
+        value = loss(step_of(x_hat), x)
+        value.backward()
+        assert x_hat.grad is not None
+        assert value.dtype == x_hat.grad.dtype == torch.float32
+        values.append(float(value.detach()))
+        gradients.append(x_hat.grad.flatten())
+    assert values[0] != values[1]
+    assert values[1] == pytest.approx(values[0], rel=0.05)
+    assert float(F.cosine_similarity(*gradients, dim=0)) > 0.98

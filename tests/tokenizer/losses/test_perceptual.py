@@ -49,6 +49,28 @@ class TestLPIPS:
         )  # trained weights are not negative, random ones are
 
 
+@pytest.mark.filterwarnings("ignore:The parameter 'pretrained':UserWarning")  # the lpips package's own call
+@pytest.mark.filterwarnings("ignore:Arguments other than a weight enum:UserWarning")
+def test_half_precision_is_close_and_its_distance_float32(
+    trunk: Path, step_of: Callable[[Tensor], StepOutput]
+) -> None:
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    values, gradients = [], []
+    for precision in ("fp32", "bf16"):
+        loss = LPIPSConfig(net="alex", backbone=trunk, precision=precision).build()
+        x_hat = x.flip(2).requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # what surrounds it does not matter
+            value = loss(step_of(x_hat), x)
+        value.backward()
+        assert x_hat.grad is not None
+        assert value.dtype == x_hat.grad.dtype == torch.float32
+        values.append(float(value.detach()))
+        gradients.append(x_hat.grad.flatten())
+    assert values[0] != values[1]
+    assert values[1] == pytest.approx(values[0], rel=0.05)
+    assert float(torch.nn.functional.cosine_similarity(*gradients, dim=0)) > 0.98
+
+
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="alexnet-owt.*no trunk is given"):
         LPIPSConfig(net="alex").build()
