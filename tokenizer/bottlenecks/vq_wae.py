@@ -3,6 +3,7 @@
 Letters: B batch, C channels, S the latent's grid, N = B * S positions, K codes.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -78,7 +79,7 @@ class VQWAE(nn.Module):
             indices = self.book.search(rows)
             log_pi = self.logits.float().log_softmax(dim=0)
             distance = self._transport(rows, log_pi)
-            divergence = (log_pi.exp() * (log_pi + torch.log(torch.tensor(float(self.book.size))))).sum()
+            divergence = (log_pi.exp() * (log_pi + math.log(self.book.size))).sum()
             z = estimate(self.estimator, rows, self.book.lookup(indices))
             chosen = self.book.learn(rows, indices) if follows else count(indices, self.book.size)
         stats = {"wasserstein": distance.detach(), "kl_uniform": divergence.detach()}
@@ -99,7 +100,7 @@ class VQWAE(nn.Module):
         scale = cost.detach().mean()
         if self.training:
             scale = distributed.total(scale) / distributed.num_processes()
-        epsilon = self.epsilon * float(scale.clamp_min(1e-12))
+        epsilon = self.epsilon * scale.clamp_min(1e-12)
         potential = self.potential.float()
         if self.training:
             potential = solve(cost.detach(), log_pi.detach(), epsilon, potential, self.rounds)
@@ -121,8 +122,8 @@ class VQWAEConfig(Config):
     kind: Literal["vq_wae"] = "vq_wae"
     codebook_size: int = Field(ge=2, description="codes")
     weight: float = Field(default=1.0, ge=0, description="of the Wasserstein distance")
-    evenness: float = Field(default=0.01, ge=0, description="of KL(pi, uniform), pi the codes' shares")
-    epsilon: float = Field(default=0.05, gt=0, description="strength of the entropy, in mean costs")
+    evenness: float = Field(default=0.1, ge=0, description="of KL(pi, uniform), pi the codes' shares")
+    epsilon: float = Field(default=0.02, gt=0, description="strength of the entropy, in mean costs")
     rounds: int = Field(default=10, ge=1, description="Sinkhorn iterations a step")
     estimator: Estimator = Field(
         default="straight_through", description="gradient through the choice of a code"

@@ -12,7 +12,9 @@ from tokenizer.core import distributed
 
 
 @torch.no_grad()
-def solve(cost: Tensor, log_weights: Tensor, epsilon: float, potential: Tensor, rounds: int) -> Tensor:
+def solve(
+    cost: Tensor, log_weights: Tensor, epsilon: float | Tensor, potential: Tensor, rounds: int
+) -> Tensor:
     """The codes' potential of the transport from all processes' features to codes, by Sinkhorn's iteration.
 
     Args:
@@ -38,7 +40,7 @@ def solve(cost: Tensor, log_weights: Tensor, epsilon: float, potential: Tensor, 
     return potential
 
 
-def dual(cost: Tensor, log_weights: Tensor, epsilon: float, potential: Tensor) -> Tensor:
+def dual(cost: Tensor, log_weights: Tensor, epsilon: float | Tensor, potential: Tensor) -> Tensor:
     """The transport's cost seen from a potential of the codes: scalar, a lower bound, equal at the solution.
 
     mean_i [-epsilon log sum_k w_k exp((phi_k - c_ik) / epsilon)] + sum_k w_k phi_k. At the solution its gradient
