@@ -76,7 +76,7 @@ class FSQ(nn.Module):
         return self._values(digits).to(self.unit.dtype)
 
     def encode_indices(self, z: Tensor) -> Tensor:
-        """z (B, C, *S) as ``forward`` or ``decode_indices`` gave it, in any precision -> indices."""
+        """z (B, C, *S) as ``forward`` or ``decode_indices`` gave it -> indices; bfloat16 tells 511 levels apart."""
         return self._pack(self._digits(z.float()))
 
     def _bound(self, h: Tensor) -> Tensor:

@@ -25,9 +25,10 @@ class LatentConsistency(Regularizer):
 
     def penalty(self, step: StepOutput, encode: Encode) -> Tensor:
         """Scalar >= 0, in units of the raw latent squared."""
+        z_hat = encode(step.x_hat).float()
         with torch.no_grad():
-            z = encode(step.target)
-        return 0.5 * (encode(step.x_hat).float() - z.float()).square().mean()
+            z = encode(step.target).float()
+        return 0.5 * (z_hat - z).square().mean()
 
 
 class LatentConsistencyConfig(RegularizerSettings):

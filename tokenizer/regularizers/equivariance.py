@@ -57,7 +57,8 @@ def smaller(grid: tuple[int, ...], scale: float) -> tuple[int, int]:
 class Equivariance(Regularizer):
     """EQ-VAE: decode(T z) is asked for T x instead of decode(z) for x, in some of the steps.
 
-    One transform a step, the same for all pictures and processes; the losses and the adversary see its target.
+    One transform a step, the same for all pictures and processes; the losses and the adversary see its target,
+    so they must take pictures with any multiple of the factor as sides.
 
     Args:
         latent_probability: of a step that transforms the latent, by a scale below 1 and quarter turns.

@@ -7,7 +7,7 @@ from tokenizer.bottlenecks.fsq import FSQ, FSQConfig
 
 LEVELS = pytest.mark.parametrize(
     ("levels", "symmetric"),
-    [((8, 5, 5, 5), False), ((3, 4), False), ((7,), False), ((2, 2, 3), True), ((8, 6, 5), True)],
+    [((8, 5, 5, 5), False), ((3, 4), False), ((7,), False), ((511,), False), ((2, 2, 3), True), ((8, 6, 5), True)],
     ids=str,
 )
 
@@ -55,7 +55,7 @@ def test_every_index_is_a_code_of_its_own(
 @LEVELS
 def test_every_level_is_reached_and_the_ends_are_ends(levels: tuple[int, ...], symmetric: bool) -> None:
     module = FSQ(levels, symmetric=symmetric)
-    h = torch.linspace(-8, 8, 4001).view(1, 1, -1).expand(1, len(levels), -1)
+    h = torch.linspace(-8, 8, 40001).view(1, 1, -1).expand(1, len(levels), -1)
     z = module(h).z
     for channel, count in enumerate(levels):
         values = z[0, channel].unique()

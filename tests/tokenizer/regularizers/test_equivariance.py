@@ -1,6 +1,10 @@
 """EQ-VAE: one transform of latent and picture a step, nothing to gain where a model is equivariant already."""
 
+import shutil
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,11 +12,14 @@ from torch import Tensor, nn
 
 from tokenizer.bottlenecks.identity import Identity
 from tokenizer.config import TokenizerConfig
+from tokenizer.core.checkpoint import load_tensors
 from tokenizer.losses.pixel import L1
 from tokenizer.model import Autoencoder
 from tokenizer.regularizers.base import Draw, Regularized
 from tokenizer.regularizers.equivariance import Equivariance, EquivarianceConfig, Plan, resize, smaller, turn
 from tokenizer.spec import LatentSpec
+from tokenizer.train import train
+from tokenizer.training import TrainConfig
 
 
 def draw(step: int, factor: int = 4) -> Draw:
@@ -152,3 +159,31 @@ def test_a_latent_without_a_grid_is_refused() -> None:
     regularizer = EquivarianceConfig(latent_probability=1.0).build()
     with pytest.raises(ValueError, match="eq_vae needs a latent with the picture's axes"):
         regularizer.perturb(torch.zeros(2, 8, 16), picture(), draw(0))
+
+
+@pytest.mark.slow
+def test_a_run_with_all_kinds_and_an_adversary_trains_and_resumes(
+    tiny_run: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """The adversary sees the small pictures too; an interrupted run draws the same transforms."""
+    settings = tiny_run(save_every=20)
+    settings["phases"][0] |= {
+        "resolution": 32,
+        "losses": [
+            {"kind": "l1"},
+            {"kind": "mmd", "weight": 0.1},
+            {"kind": "sliced_wasserstein", "weight": 0.1},
+        ],
+        "regularizers": [
+            {"kind": "eq_vae", "min_scale": 0.5},
+            {"kind": "latent_noise", "tau": 0.1},
+            {"kind": "latent_consistency", "weight": 0.5},
+        ],
+        "adversary": {"weight": 0.1, "width": 8, "num_layers": 2},
+    }
+    whole = load_tensors(train(TrainConfig.parse(settings)) / "model.safetensors")
+    assert all(bool(torch.isfinite(value).all()) for value in whole.values())
+    settings["out"] = str(tmp_path / "again")
+    shutil.rmtree(train(TrainConfig.parse(settings)))  # the last of two checkpoints
+    resumed = load_tensors(train(TrainConfig.parse(settings)) / "model.safetensors")
+    assert all(torch.equal(whole[name], value) for name, value in resumed.items())
