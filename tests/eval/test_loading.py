@@ -1,7 +1,9 @@
 """All contenders deliver the same pictures; what is not installed is said, not guessed."""
 
+import gc
 import importlib
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,9 +23,19 @@ def config(photographs: Path, tmp_path: Path, **changes: object) -> LoadingConfi
     return LoadingConfig.parse(settings | changes)
 
 
+@pytest.fixture
+def webdataset() -> Iterator[ModuleType]:
+    """The package, which leaves closing its files to the garbage collector."""
+    module = pytest.importorskip("webdataset", reason="the extra `bench` is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield module
+        gc.collect()
+
+
+@pytest.mark.usefixtures("webdataset")
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_all_are_measured_on_the_same_pictures(photographs: Path, tmp_path: Path, num_workers: int) -> None:
-    pytest.importorskip("webdataset", reason="the extra `bench` is not installed")
     out = tmp_path / "out"
     report = run(config(photographs, tmp_path, out=out, num_workers=num_workers))
     assert report.rates.keys() == {"folder", "shards", "webdataset"}
@@ -37,8 +49,9 @@ def test_all_are_measured_on_the_same_pictures(photographs: Path, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["out"]  # the copies are gone
 
 
-def test_webdataset_gives_each_picture_once(photographs: Path, tmp_path: Path) -> None:
-    webdataset = pytest.importorskip("webdataset", reason="the extra `bench` is not installed")
+def test_webdataset_gives_each_picture_once(
+    photographs: Path, tmp_path: Path, webdataset: ModuleType
+) -> None:
     copy_some(LoadingData(path=photographs, num_images=20), tmp_path / "folder")
     loading.pack(loading.PackConfig(path=tmp_path / "folder", out=tmp_path / "shards", shard_images=6))
     files = sorted((tmp_path / "shards").glob("*.tar"))

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tokenizer.data import picture
 from tokenizer.data.folder import PictureFile
-from tokenizer.data.picture import read_image
+from tokenizer.data.picture import FORMATS, read_image
 
 
 def read(path: Path) -> Image.Image:
@@ -23,6 +23,17 @@ def test_transparency_orientation_and_depth(tmp_path: Path) -> None:
     assert read(tmp_path / "turned.jpg").size == (4, 8)
     Image.new("L", (4, 4), 77).save(tmp_path / "grey.png")
     assert read(tmp_path / "grey.png").getpixel((0, 0)) == (77, 77, 77)
+
+
+def test_the_content_tells_the_format_and_few_formats_are_decoded(tmp_path: Path) -> None:
+    image = Image.new("RGB", (4, 4), (255, 0, 0))
+    for kind in FORMATS:
+        image.save(tmp_path / "any.jpg", format=kind)
+        assert read(tmp_path / "any.jpg").getpixel((1, 1))[0] > 250, kind
+    for kind in ("PPM", "EPS", "ICO", "TGA"):
+        image.save(tmp_path / "other.jpg", format=kind)
+        with pytest.raises(ValueError, match=r"other\.jpg cannot be read: cannot identify"):
+            read(tmp_path / "other.jpg")
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
