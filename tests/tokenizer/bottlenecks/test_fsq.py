@@ -7,7 +7,14 @@ from tokenizer.bottlenecks.fsq import FSQ, FSQConfig
 
 LEVELS = pytest.mark.parametrize(
     ("levels", "symmetric"),
-    [((8, 5, 5, 5), False), ((3, 4), False), ((7,), False), ((511,), False), ((2, 2, 3), True), ((8, 6, 5), True)],
+    [
+        ((8, 5, 5, 5), False),
+        ((3, 4), False),
+        ((7,), False),
+        ((511,), False),
+        ((2, 2, 3), True),
+        ((8, 6, 5), True),
+    ],
     ids=str,
 )
 
