@@ -53,6 +53,8 @@ def test_what_the_lines_made(folder: Path) -> None:
     assert as_pixels((folder / "colours.png").read_bytes()).shape == (19, 13, 3)
     assert as_pixels((folder / "codes.png").read_bytes()).shape == (19, 13, 3)
     assert as_pixels((folder / "from_indices.png").read_bytes()).shape == original.shape
-    assert (folder / "indices.safetensors").stat().st_size < (folder / "latent.safetensors").stat().st_size / 8
+    assert (folder / "indices.safetensors").stat().st_size < (
+        folder / "latent.safetensors"
+    ).stat().st_size / 8
     assert as_pixels((folder / "one.png").read_bytes()).shape == (32, 32, 3)
     assert as_pixels((folder / "made.webp").read_bytes()).shape == (32, 32, 3)

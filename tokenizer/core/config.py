@@ -96,6 +96,7 @@ def from_cli(schema: type[C], job: str, presets: Path | None = None, argv: Seque
     arguments = [item for item in arguments if item != "--print"]
     try:
         preset = find_preset(arguments.pop(0), presets) if arguments and "=" not in arguments[0] else None
+        _refuse_repeats(arguments)
         config = schema.load(preset, arguments)
     except ValueError as error:
         sys.stderr.write(f"{job}: {error}\n")
@@ -104,6 +105,18 @@ def from_cli(schema: type[C], job: str, presets: Path | None = None, argv: Seque
         sys.stdout.write(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         raise SystemExit(0)
     return config
+
+
+def _refuse_repeats(arguments: Sequence[str]) -> None:
+    """A shell turns ``path=a-{0..9}`` into ten arguments, of which only the last would count."""
+    seen: dict[str, str] = {}
+    for item in arguments:
+        key = item.partition("=")[0]
+        if key in seen:
+            raise ValueError(
+                f"{key} is given twice, {seen[key]!r} and {item!r}: give it once, and quote what has braces"
+            )
+        seen[key] = item
 
 
 @contextlib.contextmanager

@@ -258,3 +258,10 @@ def test_a_preset_that_extends_nothing_or_itself_is_refused(tmp_path: Path) -> N
         _read(folder / "one.yaml")
     with pytest.raises(ValueError, match=r"extends 'nobody', but .* has only: lost, one, two"):
         _read(folder / "lost.yaml")
+
+
+def test_what_a_shell_made_of_braces_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        from_cli(Job, "jobs.work", None, ["lr=1", "name=a-0.tar", "name=a-1.tar"])
+    assert ended.value.code == 2
+    assert "name is given twice, 'name=a-0.tar' and 'name=a-1.tar': give it once" in capsys.readouterr().err
