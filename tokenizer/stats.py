@@ -54,14 +54,18 @@ class Moments:
         self.sum += values.sum(dim=1)
         self.sum_of_squares += values.square().sum(dim=1)
 
-    def mean_std(self) -> tuple[list[float], list[float]]:
+    def mean_std(self, *, discrete: bool = False) -> tuple[list[float], list[float]]:
         """Means and standard deviations of the channels.
 
+        ``discrete`` codes may have a channel that never changes, a bit without news: it is left at unit scale.
+
         Raises:
-            ValueError: if a channel is constant or not finite.
+            ValueError: if a channel is not finite, or constant where it should not be.
         """
         mean = self.sum / self.count
         std = (self.sum_of_squares / self.count - mean.square()).clamp_min(0.0).sqrt()
+        if discrete:
+            std = torch.where(std <= 1e-8, 1.0, std)
         if not torch.isfinite(std).all() or bool((std <= 1e-8).any()):
             raise ValueError("a latent channel is constant or not finite: these weights cannot be normalised")
         return mean.tolist(), std.tolist()
@@ -75,7 +79,8 @@ def measure(model: Autoencoder, batches: Iterable[Tensor]) -> LatentSpec:
     for x in batches:
         h = model.encoder(pad_to(x, model.spec.padded(tuple(x.shape[2:]))))
         moments.add(model.bottleneck(h).z)
-    return model.spec.with_statistics({part.name: moments.mean_std()})
+    discrete = part.codebook_size is not None
+    return model.spec.with_statistics({part.name: moments.mean_std(discrete=discrete)})
 
 
 def pictures(data: StatsData, device: str) -> Iterable[Tensor]:

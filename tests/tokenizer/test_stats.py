@@ -29,6 +29,15 @@ def test_a_constant_channel_is_refused() -> None:
         moments.mean_std()
 
 
+def test_a_code_may_have_a_channel_that_never_changes() -> None:
+    moments = Moments(2)
+    moments.add(torch.tensor([[1.0, -1.0], [1.0, 1.0]]))
+    assert moments.mean_std(discrete=True) == ([1.0, 0.0], [1.0, 1.0])
+    moments.add(torch.full((1, 2), float("nan")))
+    with pytest.raises(ValueError, match="not finite"):
+        moments.mean_std(discrete=True)
+
+
 def test_pictures_are_spread_evenly(photographs: Path) -> None:
     data = StatsData(path=photographs, resolution=16, num_images=4, batch=3, num_workers=0)
     assert [tuple(x.shape) for x in pictures(data, "cpu")] == [(3, 3, 16, 16), (1, 3, 16, 16)]

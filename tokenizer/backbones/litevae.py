@@ -152,6 +152,10 @@ class LiteVAEConfig(Config):
         """Pixels a side for one latent position."""
         return int(2**self.levels)
 
+    def latent_layers(self) -> tuple[str, str]:
+        """Names of the encoder's last and the decoder's first layer, alone in touching the latent's channels."""
+        return "aggregator.conv_out", "conv_in"
+
     def build_encoder(self, out_channels: int) -> Encoder:
         """x -> h with ``out_channels`` channels."""
         return Encoder(

@@ -112,6 +112,11 @@ class TAESDConfig(Config):
         """Pixels a side for one latent position."""
         return int(2 ** (len(self.encoder_blocks) - 1))
 
+    def latent_layers(self) -> tuple[str, str]:
+        """Names of the encoder's last and the decoder's first layer, alone in touching the latent's channels."""
+        last = len(self.encoder_blocks) + sum(self.encoder_blocks)
+        return f"layers.{last}", "layers.0"
+
     def build_encoder(self, out_channels: int) -> Encoder:
         """x -> h with ``out_channels`` channels."""
         return Encoder(out_channels, self.encoder_width, self.encoder_blocks)

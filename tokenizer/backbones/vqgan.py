@@ -51,6 +51,18 @@ class VQGANConfig(Config):
         """Pixels a side for one latent position."""
         return int(2 ** (len(self.widths) - 1))
 
+    def latent_layers(self) -> tuple[str, str]:
+        """Names of the encoder's last and the decoder's first layer, alone in touching the latent's channels.
+
+        Raises:
+            ValueError: if the decoder's norms read the latent too.
+        """
+        if self.decoder_norm == "spatial":
+            raise ValueError(
+                "decoder_norm spatial reads every latent channel in every norm: none can be lost"
+            )
+        return "quant_conv", "post_quant_conv"
+
     def build_encoder(self, out_channels: int) -> Encoder:
         """x -> h with ``out_channels`` channels."""
         return Encoder(

@@ -129,6 +129,10 @@ class VQGANPlusConfig(Config):
         """Pixels a side for one latent position."""
         return int(2 ** (len(self.widths) - 1))
 
+    def latent_layers(self) -> tuple[str, str]:
+        """Names of the encoder's last and the decoder's first layer, alone in touching the latent's channels."""
+        return "conv_out", "conv_in"
+
     def build_encoder(self, out_channels: int) -> Encoder:
         """x -> h with ``out_channels`` channels."""
         return Encoder(out_channels, self.widths, self.blocks_per_level, self.norm_groups)

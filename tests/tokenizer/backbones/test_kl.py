@@ -9,6 +9,7 @@ from torch import nn
 from tokenizer.backbones.kl import KLBackboneConfig
 from tokenizer.config import TokenizerConfig
 from tokenizer.layers.resnet import Attention, Level, ResBlock
+from tokenizer.slice import difference, sliced
 
 
 def tiny(**changes: Any) -> KLBackboneConfig:
@@ -116,3 +117,19 @@ def test_a_width_that_the_groups_do_not_divide_is_refused() -> None:
         KLBackboneConfig.parse({"widths": ()})
     with pytest.raises(ValueError, match="encoder_attention names positions in widths, 0 to 3"):
         KLBackboneConfig.parse({"encoder_attention": (4,)})
+
+
+def test_the_latent_can_lose_channels() -> None:
+    config = TokenizerConfig.parse(
+        {
+            "backbone": tiny(quant_conv=False, post_quant_conv=False).model_dump(),
+            "bottleneck": {"kind": "kl"},
+        }
+    )
+    torch.manual_seed(0)
+    whole = config.build().eval()
+    cut = sliced(whole, config, 2)
+    assert cut.spec.z.channels == 2
+    assert difference(whole, cut, torch.rand(1, 3, 16, 24) * 2 - 1) <= 1e-5
+    with pytest.raises(ValueError, match="mix all channels of the latent"):
+        tiny().latent_layers()

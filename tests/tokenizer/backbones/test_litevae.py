@@ -9,6 +9,7 @@ from torch import nn
 from tokenizer.backbones.litevae import LiteVAEConfig, UNet
 from tokenizer.config import TokenizerConfig
 from tokenizer.layers.resnet import Attention, SelfModulatedConv
+from tokenizer.slice import difference, sliced
 
 # Table 2: millions of parameters of the encoder at n_z = 12. Tables 23 and 24: widths.
 PUBLISHED = {
@@ -148,3 +149,12 @@ def test_every_parameter_gets_a_gradient(self_modulated: bool) -> None:
 def test_impossible_layouts_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LiteVAEConfig.parse(SMALL | changes)
+
+
+def test_the_latent_can_lose_channels() -> None:
+    config = TokenizerConfig.parse({"backbone": SMALL, "bottleneck": {"kind": "kl"}})
+    torch.manual_seed(0)
+    whole = config.build().eval()
+    cut = sliced(whole, config, 2)
+    assert cut.spec.z.channels == 2
+    assert difference(whole, cut, torch.rand(1, 3, 16, 24) * 2 - 1) <= 1e-5

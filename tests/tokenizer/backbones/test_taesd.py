@@ -7,6 +7,7 @@ import torch
 
 from tokenizer.backbones.taesd import TAESDConfig
 from tokenizer.config import TokenizerConfig
+from tokenizer.slice import difference, sliced
 
 SMALL: dict[str, Any] = {
     "kind": "taesd",
@@ -80,3 +81,12 @@ def test_every_parameter_gets_a_gradient() -> None:
 def test_impossible_layouts_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TAESDConfig.parse(SMALL | changes)
+
+
+def test_the_latent_can_lose_channels() -> None:
+    config = TokenizerConfig.parse({"backbone": SMALL})
+    torch.manual_seed(0)
+    whole = config.build().eval()
+    cut = sliced(whole, config, 2)
+    assert cut.spec.z.channels == 2
+    assert difference(whole, cut, torch.rand(1, 3, 16, 24) * 2 - 1) <= 1e-5

@@ -8,6 +8,7 @@ import torch
 from tokenizer.backbones.vqgan import VQGANConfig
 from tokenizer.config import TokenizerConfig
 from tokenizer.layers.resnet import Attention, SpatialNorm
+from tokenizer.slice import difference, sliced
 
 SMALL: dict[str, Any] = {
     "kind": "vqgan",
@@ -93,3 +94,14 @@ def test_every_parameter_gets_a_gradient(norm: str) -> None:
 def test_impossible_layouts_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         VQGANConfig.parse(SMALL | changes)
+
+
+def test_the_latent_can_lose_channels() -> None:
+    config = TokenizerConfig.parse({"backbone": SMALL, "bottleneck": {"kind": "kl"}})
+    torch.manual_seed(0)
+    whole = config.build().eval()
+    cut = sliced(whole, config, 2)
+    assert cut.spec.z.channels == 2
+    assert difference(whole, cut, torch.rand(1, 3, 16, 24) * 2 - 1) <= 1e-5
+    with pytest.raises(ValueError, match="reads every latent channel"):
+        VQGANConfig.parse(SMALL | {"decoder_norm": "spatial"}).latent_layers()

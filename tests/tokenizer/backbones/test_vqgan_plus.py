@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from tokenizer.backbones.vqgan_plus import ResBlock, VQGANPlusConfig
 from tokenizer.config import TokenizerConfig
 from tokenizer.layers.resnet import Attention
+from tokenizer.slice import difference, sliced
 
 SMALL: dict[str, Any] = {
     "kind": "vqgan_plus",
@@ -95,3 +96,12 @@ def test_every_parameter_gets_a_gradient() -> None:
 def test_a_width_that_the_groups_do_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match="width 12 must be a multiple of norm_groups, 8"):
         VQGANPlusConfig.parse({"widths": (8, 12), "norm_groups": 8})
+
+
+def test_the_latent_can_lose_channels() -> None:
+    config = TokenizerConfig.parse({"backbone": SMALL})
+    torch.manual_seed(0)
+    whole = config.build().eval()
+    cut = sliced(whole, config, 2)
+    assert cut.spec.z.channels == 2
+    assert difference(whole, cut, torch.rand(1, 3, 16, 24) * 2 - 1) <= 1e-5
