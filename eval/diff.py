@@ -132,7 +132,11 @@ def why_not(a: Report, b: Report) -> list[str]:
         reasons.append(f"other protocols: {names} ({', '.join(moved)})")
     if a.num_images != b.num_images:
         reasons.append(f"other numbers of pictures: {a.num_images} / {b.num_images}")
-    elif a.data.content and b.data.content and a.data.content != b.data.content:
+    references = [(report.generator or {}).get("reference") for report in (a, b)]
+    if references[0] != references[1]:
+        reasons.append(f"other references: {references[0]} / {references[1]}")
+    contents = (a.data.content, b.data.content)
+    if a.num_images == b.num_images and None not in contents and contents[0] != contents[1]:
         reasons.append(f"other pictures: {a.data.path} ({a.data.content}) / {b.data.path} ({b.data.content})")
     return reasons
 

@@ -38,7 +38,7 @@ class Moments:
         width = features.shape[1]
         total = torch.zeros(width, dtype=torch.float64)
         outer = torch.zeros(width, width, dtype=torch.float64)
-        for part in features.split(CHUNK):
+        for part in torch.split(features, CHUNK):
             x = part.double()
             total += x.sum(dim=0)
             outer.addmm_(x.T, x)

@@ -29,10 +29,12 @@ from eval.data import DataConfig, Pictures, evenly, read_crop
 from eval.errors import EvaluationError
 from eval.grid import class_grid
 from eval.metrics.score import SetMetric
+from eval.metrics.sets import SetComparison
 from eval.nearest import METRIC, NearestPhotographs, Neighbour
 from eval.page import Figure, Section, render
-from eval.pixels import to_uint8
+from eval.pixels import as_seen, to_uint8
 from eval.protocols import EvaluationProtocol, protocol
+from eval.reference import Reference
 from eval.report import (
     Computed,
     DataRecord,
@@ -41,6 +43,8 @@ from eval.report import (
     ProtocolRecord,
     Report,
     TokenizerRecord,
+    check_required,
+    not_computed,
     write_text,
 )
 from eval.weights import WeightsConfig
@@ -60,6 +64,9 @@ class GenerateConfig(Config):
     )
     data: DataConfig = Field(description="the training pictures: reference of gFID and of the nearest ones")
     out: Path = Field(description="folder for report.json, report.html, grid.png and samples.npz")
+    reference: Path | None = Field(
+        default=None, description="npz of ADM's layout that the metrics compare with, instead of data.path"
+    )
     num_images: int = Field(default=200, ge=1, description="samples, the same number of each class")
     seed: int = Field(default=0, ge=0, description="sample i is made from seed + i and class i mod classes")
     num_steps: int = Field(default=50, ge=1)
@@ -67,6 +74,7 @@ class GenerateConfig(Config):
     sampler: SamplerName = "euler"
     protocol: str = "canon-v1"
     metrics: tuple[str, ...] | None = Field(default=None, description="only these; else the protocol's")
+    require: tuple[str, ...] = Field(default=(), description="metrics without which the job fails")
     weights: WeightsConfig = WeightsConfig()
     batch_size: int = Field(default=32, ge=1)
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
@@ -87,6 +95,7 @@ class Job:
     protocol: EvaluationProtocol
     panel: Panel
     metrics: Mapping[str, SetMetric]
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,7 @@ def run(config: GenerateConfig) -> Report:
     title = f"Generation by {config.generator}"
     write_text(config.out / "report.html", render(report, title, _sections(job, shown)))
     write_text(config.out / "report.json", report.to_text())
+    check_required(config.require, entries, not_computed(entries))
     return report
 
 
@@ -155,6 +165,9 @@ def prepare(config: GenerateConfig) -> Job:
         pictures = Pictures.open(config.data.model_copy(update={"resolution": side}))
         named = protocol(config.protocol, side, config.data.on_corrupt)
         panel = Panel(config.metrics or named.generation, named, config.weights, device)
+        reference = None if config.reference is None else Reference.read(config.reference)
+        against(panel, reference)
+        check_required(config.require, dict.fromkeys(panel.names), panel.missing)
         metrics = {}
         for name, metric in panel.metrics.items():
             if not isinstance(metric, SetMetric):
@@ -163,7 +176,23 @@ def prepare(config: GenerateConfig) -> Job:
         config.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         raise EvaluationError(str(error)) from error
-    return Job(config, device, pipeline, pipeline.tokenizer, pictures, named, panel, metrics)
+    return Job(config, device, pipeline, pipeline.tokenizer, pictures, named, panel, metrics, reference)
+
+
+def against(panel: Panel, reference: Reference | None) -> None:
+    """Set the metrics against the reference file; what it cannot serve becomes a metric that is not computed.
+
+    A protocol whose numbers are against an npz never takes a folder instead.
+    """
+    for name, metric in list(panel.metrics.items()):
+        if not isinstance(metric, SetComparison):
+            continue
+        lacking = None if reference is None else reference.serve(metric)
+        if reference is None and metric.needs_real and panel.protocol.fid.gfid_reference == "npz":
+            lacking = f"{panel.protocol.name} compares with an npz of statistics, never with a folder"
+        if lacking is not None:
+            del panel.metrics[name]
+            panel.missing[name] = NotComputed(not_computed=lacking, put="in as reference=FILE.npz")
 
 
 def generate(job: Job) -> Samples:
@@ -201,13 +230,18 @@ def compare(job: Job, samples: Samples) -> tuple[list[Neighbour], int]:
     batches = job.pictures.batches(job.protocol, job.config.batch_size, job.config.data.num_workers)
     with tqdm(total=len(job.pictures.files), desc="reference", unit="img") as bar:
         for batch in batches:
-            nearest.update(batch.files, batch.data)
-            for metric in job.metrics.values():
-                metric.update_real(batch.data)
+            pictures = as_seen(batch.data, "round_uint8", "uint8")
+            nearest.update(batch.files, pictures)
+            for metric in job.metrics.values() if job.reference is None else ():
+                metric.update_real(pictures)
             count += len(batch.files)
             bar.update(len(batch.files))
     if not count:
         raise EvaluationError(f"none of the {len(job.pictures.files)} pictures can be read")
+    waiting = [metric for metric in job.metrics.values() if getattr(metric, "needs_real", True)]
+    for pictures in job.reference.batches(job.config.batch_size) if job.reference and waiting else ():
+        for metric in waiting:
+            metric.update_real(pictures)
     return nearest.result(), count
 
 
@@ -249,6 +283,11 @@ def _report(
             "sampler": config.sampler,
             "num_steps": config.num_steps,
             "guidance": config.guidance,
+            "reference": (
+                None
+                if job.reference is None
+                else {"file": job.reference.path.name, "sha256": job.reference.sha256}
+            ),
         },
         metrics=dict(entries),
         images_per_s=len(samples.labels) / samples.seconds,

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import torch
 from safetensors.torch import load_file
@@ -78,12 +78,12 @@ def read_manifest(text: str) -> dict[WeightsName, KnownWeights]:
     names: tuple[WeightsName, ...] = get_args(WeightsName)
     if set(tree) != set(names):
         raise ValueError(f"the manifest has {', '.join(tree)}: metrics read {', '.join(names)}")
-    return {
-        name: KnownWeights(
-            **{key: tuple(item) if isinstance(item, list) else item for key, item in tree[name].items()}
-        )
-        for name in names
-    }
+    return {name: _known(tree[name]) for name in names}
+
+
+def _known(entry: dict[str, Any]) -> KnownWeights:  # TOML
+    plain = {key: tuple(item) if isinstance(item, list) else item for key, item in entry.items()}
+    return KnownWeights(**plain)  # type: ignore[arg-type]  # a table of the manifest; an unknown key is a TypeError
 
 
 KNOWN = read_manifest(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

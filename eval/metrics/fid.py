@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from eval.frechet import frechet_distance_of_sets, is_few
+from eval.frechet import Moments, frechet_distance_of_gaussians, frechet_distance_of_sets, is_few
 from eval.metrics.score import Score
 from eval.metrics.sets import SetComparison, around, load_comparison
 from eval.protocols import EvaluationProtocol
@@ -56,6 +56,39 @@ def _bootstrap_std(protocol: EvaluationProtocol, real: Tensor, fake: Tensor, *, 
     return float(torch.tensor(distances, dtype=torch.float64).std())
 
 
+def frechet_score_to_gaussian(
+    protocol: EvaluationProtocol, mean: Tensor, covariance: Tensor, fake: Tensor
+) -> Score:
+    """The distance of features (M, D) to a reference's statistics (D,), (D, D).
+
+    Raises:
+        ValueError: if the statistics are of other features.
+    """
+    if len(mean) != fake.shape[1]:
+        raise ValueError(f"the reference has {len(mean)} features, these pictures {fake.shape[1]}")
+
+    def distance(features: Tensor) -> float:
+        moments = Moments.of(features)
+        return frechet_distance_of_gaussians(mean, covariance, moments.mean, moments.covariance)
+
+    generator = torch.Generator().manual_seed(protocol.interval.seed)
+    drawn = [
+        distance(fake[torch.randint(len(fake), (len(fake),), generator=generator)])
+        for _ in range(protocol.interval.fid_resamples)
+    ]
+    value, spread = distance(fake), float(torch.tensor(drawn, dtype=torch.float64).std())
+    details: dict[str, float | int | str] = {
+        "num_fake": len(fake),
+        "num_features": len(mean),
+        "interval": "value +- 1.96 std of a bootstrap of the made pictures",
+    }
+    if len(fake) <= len(mean):
+        details["warning"] = (
+            f"fewer pictures than the {len(mean)} features: biased upwards, compare only at equal numbers"
+        )
+    return Score(value, around(value, spread, at_least=0.0), len(fake), details)
+
+
 def load_fid(
     protocol: EvaluationProtocol, weights: WeightsConfig, device: torch.device, *, paired: bool
 ) -> SetComparison:
@@ -64,7 +97,13 @@ def load_fid(
     Raises:
         NotComputedError: if its weights are not on this machine.
     """
-    return load_comparison(protocol, weights, device, partial(frechet_score, protocol, paired=paired))
+    return load_comparison(
+        protocol,
+        weights,
+        device,
+        partial(frechet_score, protocol, paired=paired),
+        score_to_gaussian=partial(frechet_score_to_gaussian, protocol),
+    )
 
 
 def load_sfid(protocol: EvaluationProtocol, weights: WeightsConfig, device: torch.device) -> SetComparison:
@@ -73,5 +112,11 @@ def load_sfid(protocol: EvaluationProtocol, weights: WeightsConfig, device: torc
     Raises:
         NotComputedError: if the network's weights are not on this machine.
     """
-    score = partial(frechet_score, protocol, paired=False)
-    return load_comparison(protocol, weights, device, score, output="spatial")
+    return load_comparison(
+        protocol,
+        weights,
+        device,
+        partial(frechet_score, protocol, paired=False),
+        output="spatial",
+        score_to_gaussian=partial(frechet_score_to_gaussian, protocol),
+    )

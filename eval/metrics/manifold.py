@@ -34,14 +34,14 @@ def radii(features: Tensor, neighbours: int = 3) -> Tensor:
     """Squared distance of each row (N, D) to its k-th nearest other row: (N,)."""
     parts = [
         squared_distances(part, features).kthvalue(neighbours + 1, dim=1).values
-        for part in features.split(CHUNK)
+        for part in torch.split(features, CHUNK)
     ]
     return torch.cat(parts)
 
 
 def inside(points: Tensor, features: Tensor, reach: Tensor) -> Tensor:
     """Whether each of the points (M, D) lies in the ball of any row of features (N, D), squared radii (N,): (M,)."""
-    parts = [(squared_distances(part, features) <= reach).any(dim=1) for part in points.split(CHUNK)]
+    parts = [(squared_distances(part, features) <= reach).any(dim=1) for part in torch.split(points, CHUNK)]
     return torch.cat(parts)
 
 

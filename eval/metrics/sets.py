@@ -30,6 +30,9 @@ class SetComparison:
         score: features of the real set (N, D) and the fake one (M, D) -> the score.
         higher_is_better: the direction of improvement.
         needs_real: whether the score reads the real pictures at all.
+        output: which of the network's outputs ``extract`` gives.
+        score_to_gaussian: mean and covariance of a reference, and features of the fake set -> the score; none
+            where a metric needs the reference's pictures.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class SetComparison:
         *,
         higher_is_better: bool = False,
         needs_real: bool = True,
+        output: Output = "pool",
+        score_to_gaussian: Callable[[Tensor, Tensor, Tensor], Score] | None = None,
     ) -> None:
         self.protocol = protocol
         self.extract = extract
@@ -48,6 +53,8 @@ class SetComparison:
         self.score = score
         self.higher_is_better = higher_is_better
         self.needs_real = needs_real
+        self.output: Output = output
+        self.score_to_gaussian = score_to_gaussian
         self._real = Rows()
         self._fake = Rows()
 
@@ -76,6 +83,18 @@ class SetComparison:
         self._real.merge(other._real)
         self._fake.merge(other._fake)
 
+    def refer_to(self, mean: Tensor, covariance: Tensor) -> None:
+        """Take the statistics of a reference (D,), (D, D) in place of real pictures.
+
+        Raises:
+            ValueError: if this metric needs the pictures themselves.
+        """
+        if self.score_to_gaussian is None:
+            raise ValueError("this metric needs the pictures of the reference, not their statistics")
+        score = self.score_to_gaussian
+        self.score = lambda _, fake: score(mean, covariance, fake)
+        self.needs_real = False
+
     def compute(self) -> Score:
         """The score of everything seen so far.
 
@@ -98,6 +117,7 @@ def load_comparison(
     output: Output = "pool",
     higher_is_better: bool = False,
     needs_real: bool = True,
+    score_to_gaussian: Callable[[Tensor, Tensor, Tensor], Score] | None = None,
 ) -> SetComparison:
     """A comparison in the features of the FID Inception network.
 
@@ -117,6 +137,8 @@ def load_comparison(
         score,
         higher_is_better=higher_is_better,
         needs_real=needs_real,
+        output=output,
+        score_to_gaussian=score_to_gaussian,
     )
 
 

@@ -65,7 +65,7 @@ def ms_ssim(
 
 def smallest_side(scales: int, window: int = 11) -> int:
     """The side below which the last of the scales would not hold one window."""
-    return (window - 1) * 2 ** (scales - 1) + 1
+    return (window - 1) * (1 << (scales - 1)) + 1
 
 
 def _values(pictures: Tensor, settings: SSIMSettings) -> Tensor:

@@ -1,6 +1,7 @@
 """The job from end to end on a tiny generator."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,14 @@ from PIL import Image
 from diffusion.pipeline import Pipeline
 from eval import generate
 from eval.errors import EvaluationError
+from eval.frechet import Moments, frechet_distance
 from eval.generate import GenerateConfig, run
 from eval.metrics import METRICS
-from eval.metrics.fid import FrechetInceptionDistance
-from eval.report import Report
+from eval.metrics.fid import frechet_score, frechet_score_to_gaussian
+from eval.metrics.manifold import precision_recall_score
+from eval.metrics.sets import SetComparison
+from eval.protocols import EvaluationProtocol
+from eval.report import Computed, NotComputed, Report
 from tokenizer.model import Autoencoder
 
 
@@ -94,9 +99,10 @@ def test_gfid_is_between_samples_and_reference(
         seen.append(pictures)
         return torch.nn.functional.adaptive_avg_pool2d(pictures.float(), 1).flatten(1)
 
-    monkeypatch.setitem(
-        METRICS, "gfid", lambda protocol, *_: FrechetInceptionDistance(protocol, extract, (), paired=False)
-    )
+    def load(protocol: EvaluationProtocol, *_: object) -> SetComparison:
+        return SetComparison(protocol, extract, (), partial(frechet_score, protocol, paired=False))
+
+    monkeypatch.setitem(METRICS, "gfid", load)
     report = run(config(generator_folder, tokenizer_folder, pictures_folder, tmp_path))
     tree = json.loads(report.to_text())["metrics"]["gfid"]
     assert (tree["details"]["num_fake"], tree["details"]["num_real"]) == (5, 8)
@@ -152,3 +158,78 @@ def test_another_resolution_is_refused(
 def test_presets_are_valid() -> None:
     for file in sorted(generate.PRESETS.glob("*.yaml")):
         GenerateConfig.load(file, ["generator=demo", "data.path=pictures", "out=out"])
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gFID and precision over three averages a picture."""
+
+    def extract(pictures: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(pictures.float(), 1).flatten(1)
+
+    def gfid(protocol: EvaluationProtocol, *_: object) -> SetComparison:
+        return SetComparison(
+            protocol,
+            extract,
+            (),
+            partial(frechet_score, protocol, paired=False),
+            score_to_gaussian=partial(frechet_score_to_gaussian, protocol),
+        )
+
+    def precision(protocol: EvaluationProtocol, *_: object) -> SetComparison:
+        return SetComparison(
+            protocol, extract, (), partial(precision_recall_score, protocol, which="precision")
+        )
+
+    monkeypatch.setitem(METRICS, "gfid", gfid)
+    monkeypatch.setitem(METRICS, "precision", precision)
+
+
+def test_a_protocol_against_an_npz_never_takes_the_folder(
+    generator_folder: Path,
+    tokenizer_folder: Path,
+    pictures_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand_in(monkeypatch)
+    changes: dict[str, object] = {"protocol": "adm-gfid", "metrics": ["gfid", "precision"]}
+    report = run(config(generator_folder, tokenizer_folder, pictures_folder, tmp_path, changes))
+    for name in ("gfid", "precision"):
+        entry = report.metrics[name]
+        assert isinstance(entry, NotComputed)
+        assert "never with a folder" in entry.not_computed
+        assert "reference=FILE.npz" in entry.put
+    changes["require"] = ["gfid"]
+    with pytest.raises(EvaluationError, match="never with a folder"):
+        run(config(generator_folder, tokenizer_folder, pictures_folder, tmp_path, changes))
+
+
+def test_a_reference_npz_stands_in_place_of_the_folder(
+    generator_folder: Path,
+    tokenizer_folder: Path,
+    pictures_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand_in(monkeypatch)
+    draw = np.random.default_rng(0)
+    pictures = draw.integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
+    averages = pictures.astype(np.float64).mean(axis=(1, 2))
+    reference = tmp_path / "reference.npz"
+    np.savez(reference, arr_0=pictures, mu=averages.mean(axis=0), sigma=np.cov(averages, rowvar=False))
+    changes: dict[str, object] = {
+        "protocol": "adm-gfid",
+        "metrics": ["gfid", "precision"],
+        "reference": str(reference),
+    }
+    report = run(config(generator_folder, tokenizer_folder, pictures_folder, tmp_path / "out", changes))
+    gfid, precision = report.metrics["gfid"], report.metrics["precision"]
+    assert isinstance(gfid, Computed)
+    assert isinstance(precision, Computed)
+    assert precision.details["num_real"] == 9  # not the 8 of the folder
+    with np.load(tmp_path / "out" / "samples.npz") as samples:
+        made = torch.from_numpy(samples["arr_0"]).double().mean(dim=(1, 2))
+    expected = frechet_distance(Moments.of(torch.from_numpy(averages)), Moments.of(made))
+    assert gfid.value == pytest.approx(expected, rel=1e-5)
+    assert report.generator is not None
+    assert report.generator["reference"]["file"] == "reference.npz"
