@@ -84,17 +84,36 @@ def render(report: Report, title: str, sections: Sequence[Section]) -> str:
         f"protocol <strong>{escape(record.name)}</strong> <code>{record.hash}</code></p>",
         _metrics(report),
         *(_section(section) for section in sections),
-        _table("Protocol", record.settings.lines()),
-        _table("Where the numbers come from", _origin(report)),
+        table("Protocol", record.settings.lines()),
+        table("Where the numbers come from", _origin(report)),
     ]
+    return document(title, body)
+
+
+def document(title: str, body: Sequence[str], style: str = "") -> str:
+    """A whole page that fetches nothing: parts of HTML under a title, with more rules of style."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n"
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )
+
+
+def image(name: str, picture: Tensor) -> str:
+    """uint8 (3, H, W) as an element that holds its own bytes."""
+    data, text = base64.b64encode(png(picture)).decode("ascii"), escape(name, quote=True)
+    return f'<img alt="{text}" title="{text}" src="data:image/png;base64,{data}">'
+
+
+def table(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    """A heading and rows of (name, value)."""
+    cells = "".join(
+        f"<tr><th>{escape(name)}</th><td><code>{escape(value)}</code></td></tr>" for name, value in rows
+    )
+    return f"<h2>{escape(title)}</h2><table>{cells}</table>"
 
 
 def _metrics(report: Report) -> str:
@@ -137,20 +156,10 @@ def _section(section: Section) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    pictures = ""
-    for name, picture in figure.pictures:
-        data, text = base64.b64encode(png(picture)).decode("ascii"), escape(name, quote=True)
-        pictures += f'<img alt="{text}" title="{text}" src="data:image/png;base64,{data}">'
+    pictures = "".join(image(name, picture) for name, picture in figure.pictures)
     names = " | ".join(name for name, _ in figure.pictures)
     caption = f"{escape(figure.caption)}<br>{escape(names)}"
     return f"<figure><div>{pictures}</div><figcaption>{caption}</figcaption></figure>"
-
-
-def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:
-    cells = "".join(
-        f"<tr><th>{escape(name)}</th><td><code>{escape(value)}</code></td></tr>" for name, value in rows
-    )
-    return f"<h2>{escape(title)}</h2><table>{cells}</table>"
 
 
 def _origin(report: Report) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode  # documented under "Fake tensor", kept in this place
 
 from diffusion.training import TrainConfig as GeneratorTraining
+from eval.compare.settings import CompareConfig
 from eval.generate import GenerateConfig
 from eval.reconstruct import ReconstructConfig
 from eval.throughput import ThroughputConfig
@@ -24,6 +25,7 @@ JOBS: dict[str, tuple[type[Config], list[str]]] = {
     "diffusion.train": (GeneratorTraining, ["latents=latents", "out=run"]),
     "eval.reconstruct": (ReconstructConfig, ["tokenizer=demo", "data.path=pictures", "out=report"]),
     "eval.generate": (GenerateConfig, ["generator=demo", "data.path=pictures", "out=report"]),
+    "eval.compare": (CompareConfig, ["data.path=pictures", "data.validation=others", "out=report"]),
     "eval.throughput": (ThroughputConfig, ["out=report"]),
     "eval.training_speed": (TrainingSpeedConfig, ["out=report"]),
 }

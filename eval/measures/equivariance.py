@@ -12,8 +12,7 @@ Letters: B pictures, C latent channels, R resolution.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,8 +31,7 @@ TRANSFORMS: dict[TransformName, Callable[[Tensor], Tensor]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Equivariance:
+class Equivariance(NamedTuple):
     """Over a set of pictures.
 
     Attributes:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 DEAD = 0.01
+TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +21,15 @@ class LatentStatistics:
         rms: root of the mean square of all values.
         kurtosis: fourth central moment over the squared variance of a channel, mean over the channels that live;
             3 for a normal distribution.
+        prior_gap: KL divergence in nats of a normal distribution with a channel's mean and variance from the
+            standard normal, mean over channels; 0 where generators find the prior that they begin with.
         dead: share of channels whose standard deviation is below 1 % of the channels' root mean square of it.
     """
 
     mean: float
     rms: float
     kurtosis: float
+    prior_gap: float
     dead: float
 
 
@@ -56,9 +60,11 @@ class LatentMoments:
         typical = float(variance.mean())
         live = variance >= DEAD**2 * typical if typical > 0 else torch.zeros_like(variance, dtype=torch.bool)
         kurtosis = fourth[live] / variance[live].square()
+        divergence = (m1.square() + variance - 1.0 - variance.clamp_min(TINY).log()) / 2.0
         return LatentStatistics(
             mean=float(m1.mean()),
             rms=float(m2.mean().sqrt()),
             kurtosis=float(kurtosis.mean()) if bool(live.any()) else 0.0,
+            prior_gap=float(divergence.mean()),
             dead=1.0 - float(live.double().mean()),
         )

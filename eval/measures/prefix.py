@@ -48,14 +48,15 @@ class PrefixPSNR:
             x_hat = tokenizer.decode(Latent({tokenizer.spec.z.name: kept}, latent.size, latent.spec_id))
             self._mse[name] += mean_squared_error(real.cpu(), to_uint8(x_hat).cpu()).tolist()
 
-    def compute(self) -> float:
-        """PSNR in dB; ValueError if no picture was given."""
+    def compute(self) -> tuple[float]:
+        """(PSNR in dB,); ValueError if no picture was given."""
         if not self._mse["zero"]:
             raise ValueError("no pictures were given")
-        return max(
+        psnr = [
             float(decibels(torch.tensor(mse, dtype=torch.float64).clamp_min(1e-10)).mean())
             for mse in self._mse.values()
-        )
+        ]
+        return (max(psnr),)
 
     def _channels(self, tokenizer: Tokenizer) -> int:
         parts = tokenizer.spec.parts

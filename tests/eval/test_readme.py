@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 from eval import generate, reconstruct, throughput
+from eval.compare import settings as compare
+from eval.compare.columns import COLUMNS
 from eval.metrics import METRICS
 from eval.protocols import PROTOCOLS
 from eval.weights import KNOWN, WeightsConfig
@@ -23,9 +25,14 @@ def test_every_file_metric_protocol_and_weight_is_named() -> None:
 
 
 def test_every_preset_is_named() -> None:
-    for job in (reconstruct, generate, throughput):
+    for job in (reconstruct, generate, throughput, compare):
         for file in job.PRESETS.glob("*.yaml"):
             assert f"`{file.stem}`" in README
+
+
+def test_every_number_of_a_comparison_is_explained() -> None:
+    for name in COLUMNS:
+        assert f"`{name.removesuffix('_unverified')}`" in README
 
 
 def test_tests_it_points_to_exist() -> None:

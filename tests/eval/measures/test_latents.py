@@ -31,6 +31,15 @@ def test_normal_and_uniform_distributions() -> None:
     assert moments.compute().kurtosis == pytest.approx(1.8, abs=0.02)
 
 
+def test_the_gap_to_the_prior_is_that_of_normal_distributions() -> None:
+    """KL of N(2, 9) from N(0, 1) is (4 + 9 - 1 - ln 9) / 2."""
+    moments = LatentMoments(2)
+    z = torch.randn(200, 2, 40, 40, generator=torch.Generator().manual_seed(0))
+    z[:, 1] = 2 + 3 * z[:, 1]
+    moments.add(z)
+    assert moments.compute().prior_gap == pytest.approx((12 - math.log(9)) / 4, abs=0.02)
+
+
 def test_batches_add_up() -> None:
     z = torch.randn(12, 3, 4, 5)
     whole, parts = LatentMoments(3), LatentMoments(3)

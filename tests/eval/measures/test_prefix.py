@@ -21,7 +21,7 @@ def measure(tokenizer: Autoencoder, share: float, real: Tensor) -> float:
     prefix = PrefixPSNR(share)
     for batch in real.split(4):
         prefix.update(tokenizer, batch, tokenizer.encode(from_uint8(batch)))
-    return prefix.compute()
+    return prefix.compute()[0]
 
 
 def coarse(x: Tensor) -> Tensor:

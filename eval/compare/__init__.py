@@ -1,0 +1,1 @@
+"""Tokenizers trained on one budget and measured side by side: ``python -m eval.compare``."""

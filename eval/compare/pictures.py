@@ -1,0 +1,78 @@
+"""The held-out pictures of a comparison, the same for every row, and the fingerprint of both sets.
+
+Letters: N pictures, R resolution.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from eval.compare.settings import CompareConfig
+from eval.data import DataConfig, Pictures, evenly
+from eval.errors import EvaluationError
+from eval.protocols import EvaluationProtocol, protocol
+from eval.report import DataRecord
+from tokenizer.core.config import Config
+from tokenizer.data.source import open_source
+
+
+class Fingerprint(Config):
+    """Which pictures a set holds: how many, and the sha256 over their names and sizes in bytes."""
+
+    count: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> "Fingerprint":
+        """Of a folder or of shards; reads no picture.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        source = open_source(path)
+        digest = hashlib.sha256()
+        for index in range(len(source)):
+            digest.update(f"{source[index].name}\0{source[index].num_bytes}\n".encode())
+        return cls(count=len(source), sha256=digest.hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What every row is measured on.
+
+    Attributes:
+        protocol: how pictures become numbers.
+        record: of the pictures.
+        real: (N, 3, R, R) uint8, all in memory.
+        shown: positions of the pictures that the page shows.
+    """
+
+    protocol: EvaluationProtocol
+    record: DataRecord
+    real: Tensor
+    shown: tuple[int, ...]
+
+    @classmethod
+    def read(cls, config: CompareConfig) -> "HeldOut":
+        """Read and crop them.
+
+        Raises:
+            EvaluationError: if there are none, one cannot be read, or the protocol draws from posteriors.
+        """
+        named = protocol(config.protocol, config.resolution)
+        if named.posterior != "mode":
+            raise EvaluationError(
+                f"protocol={named.name} draws from posteriors; a comparison decodes their mode"
+            )
+        data = DataConfig(
+            path=config.data.held_out, resolution=config.resolution, max_images=config.data.max_images
+        )
+        pictures = Pictures.open(data)
+        real = torch.cat(
+            [batch.data for batch in pictures.batches(named, config.batch_size, data.num_workers)]
+        )
+        shown = tuple(evenly(range(len(real)), config.gallery))
+        return cls(named, DataRecord.of(pictures, len(real)), real, shown)
