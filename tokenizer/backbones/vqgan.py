@@ -3,9 +3,10 @@
 1x1 convolutions go from the network's latent width to the codes' and back. MoVQ's decoder reads the codes a second
 time, in its norms.
 
-Source: Esser et al. 2021, Taming Transformers for High-Resolution Image Synthesis, arXiv 2012.09841, section 3.1;
-Zheng et al. 2022, MoVQ, arXiv 2209.09002, section 3.2; Sun et al. 2024, Autoregressive Model Beats Diffusion: Llama
-for Scalable Image Generation (LlamaGen), arXiv 2406.06525, section 3.1.
+Source: Esser et al. 2021, Taming Transformers for High-Resolution Image Synthesis, arXiv 2012.09841;
+Zheng et al. 2022, MoVQ: Modulating Quantized Vectors for High-Fidelity Image Generation, arXiv 2209.09002 (spatially
+conditional normalization); Sun et al. 2024, Autoregressive Model Beats Diffusion: Llama for Scalable Image Generation
+(LlamaGen), arXiv 2406.06525, and its released networks.
 """
 
 from functools import partial

@@ -3,7 +3,7 @@
 The layout is that of the released tokenizers: convolutions of residual blocks have no bias, and where a block
 changes the width, what is added to its output is a 1x1 convolution of that output, not of its input.
 
-Source: Weber et al. 2024, MaskBit: Embedding-free Image Generation via Bit Tokens, arXiv 2409.16211, section 3.1
+Source: Weber et al. 2024, MaskBit: Embedding-free Image Generation via Bit Tokens, arXiv 2409.16211
 (VQGAN+), and its released networks.
 
 Letters: B batch, C channels, H W rows and columns, f the spatial factor.

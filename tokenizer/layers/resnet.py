@@ -3,7 +3,7 @@
 Every block takes the features x and the latent z that a decoder is reading; only norms that are conditioned on
 the latent look at it. Norms and 3x3 convolutions are given as functions of their channels.
 
-Source: Esser et al. 2021, Taming Transformers for High-Resolution Image Synthesis, arXiv 2012.09841 (table 7);
+Source: Esser et al. 2021, Taming Transformers for High-Resolution Image Synthesis, arXiv 2012.09841;
 Rombach et al. 2022, High-Resolution Image Synthesis with Latent Diffusion Models, arXiv 2112.10752 (section 3.1).
 
 Letters: B batch, C channels, H W rows and columns, N = H W positions, f the spatial factor.
@@ -38,7 +38,7 @@ class SpatialNorm(nn.Module):
     """Group norm whose scale and shift are read from the latent at each position.
 
     Source: Zheng et al. 2022, MoVQ: Modulating Quantized Vectors for High-Fidelity Image Generation,
-    arXiv 2209.09002, section 3.2 (spatially conditional normalization).
+    arXiv 2209.09002 (spatially conditional normalization).
     """
 
     def __init__(self, channels: int, groups: int, latent_channels: int) -> None:
