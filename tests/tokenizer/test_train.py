@@ -38,6 +38,8 @@ ADVERSARY = {
     "r1_every": 8,
     "augment": ["color", "translation", "cutout"],
 }
+# `accelerate launch --cpu --num_processes=2` starts one process where there is no MPI; torchrun starts two.
+TWO_PROCESSES = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
 def start(settings: dict[str, Any], folder: Path, *launcher: str) -> subprocess.Popen[bytes]:
@@ -46,6 +48,7 @@ def start(settings: dict[str, Any], folder: Path, *launcher: str) -> subprocess.
     preset = folder / "preset.yaml"
     preset.write_text(yaml.safe_dump(settings))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    environment["ACCELERATE_USE_CPU"] = "true"
     command = [sys.executable, *launcher, "-m", "tokenizer.train", str(preset)]
     with (folder / "log.txt").open("ab") as log:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -114,11 +117,10 @@ def test_two_processes_equal_one(tiny_run: Settings, tmp_path: Path) -> None:
     settings = tiny_run(phases=[phase], optim={"kind": "sgd", "lr": 0.05, "max_norm": 1.0})
     settings["model"]["backbone"] = settings["model"]["backbone"] | {"decoder_norms": ["rms", "rms", "rms"]}
     settings["phases"][0]["adversary"] = ADVERSARY | {"optim": {"kind": "sgd", "lr": 0.05}}
-    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1")
-    quiet = ("--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0")
-    for name, command in (("one", ()), ("two", (*launcher, *quiet))):
+    for name, launcher in (("one", ()), ("two", TWO_PROCESSES)):
         mine = settings | {"out": str(tmp_path / name / "run")}
-        finish(start(mine, tmp_path / name, *command), tmp_path / name)
+        finish(start(mine, tmp_path / name, *launcher), tmp_path / name)
+    assert (tmp_path / "two/log.txt").read_text().count("trained: ") == 2  # each process says so
     one, two = (tensors_of(tmp_path / name / "run/checkpoints/000000000040") for name in ("one", "two"))
     assert one.keys() == two.keys()
     worst = max(float((one[name].double() - two[name].double()).abs().max()) for name in one)
@@ -262,6 +264,48 @@ def test_a_step_that_is_not_finite_is_skipped_and_moves_nothing(
     assert all(torch.isfinite(value).all() for value in state.values())
     steps = checkpoint.load_tensors(folder / "trainer/optimizer.safetensors")["0.step"]
     assert int(steps) == 9
+
+
+@pytest.mark.parametrize(
+    "bottleneck",
+    [
+        {"kind": "vq", "codebook_size": 8, "revival": "cvq", "initialization": "batch"},
+        {"kind": "vq", "codebook_size": 8, "update": "ema", "revival": "reset"},
+    ],
+    ids=["learned", "running"],
+)
+def test_a_step_that_is_skipped_leaves_codebooks_as_they_were(
+    bottleneck: dict[str, Any], tiny_run: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finite pass moves codes, buffers and parameters alike; only then is the step found to be worth nothing."""
+    states: list[dict[str, Tensor]] = []
+    finite = loop.Descent.step
+
+    def watched(descent: Any, images: int) -> float | None:
+        model = descent.accelerator.unwrap_model(descent.module).model
+        if len(states) == 2:
+            descent.backward(next(model.decoder.parameters()).sum() * float("nan"))
+        norm = finite(descent, images)
+        states.append({name: value.clone() for name, value in model.bottleneck.state_dict().items()})
+        return norm
+
+    settings = tiny_run()
+    settings["model"] = settings["model"] | {"bottleneck": bottleneck}
+    settings["phases"][0] |= {"images": 16, "losses": [{"kind": "l1"}, {"kind": "bottleneck"}]}
+    monkeypatch.setattr(loop.Descent, "step", watched)
+    after: list[dict[str, Tensor]] = []
+    real = loop.train_step
+
+    def step(run: Any, *arguments: Any) -> dict[str, Tensor]:
+        values = real(run, *arguments)
+        after.append({name: value.clone() for name, value in run.model.bottleneck.state_dict().items()})
+        return values
+
+    monkeypatch.setattr(loop, "train_step", step)
+    train(TrainConfig.parse(settings))
+    assert not torch.equal(states[2]["book.codebook"], after[1]["book.codebook"])  # the pass had moved them
+    assert all(torch.equal(value, after[1][name]) for name, value in after[2].items())
+    assert not torch.equal(after[3]["book.codebook"], after[2]["book.codebook"])
 
 
 def test_a_run_that_goes_on_remembers_how_many_steps_it_skipped_in_a_row(
