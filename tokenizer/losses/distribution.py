@@ -61,8 +61,10 @@ def mixture(name: Literal["imq", "rbf"], size: int, scales: Sequence[float]) -> 
     constants = [2.0 * size * scale for scale in scales]
 
     def kernel(d: Tensor) -> Tensor:
-        parts = [c / (c + d) if name == "imq" else torch.exp(-d / c) for c in constants]
-        return torch.stack(parts).mean(dim=0)
+        total = torch.zeros_like(d)
+        for c in constants:
+            total = total + (c / (c + d) if name == "imq" else torch.exp(-d / c))
+        return total / len(constants)
 
     return kernel
 
@@ -151,7 +153,7 @@ class MMDConfig(WeightedConfig):
     unit: Unit = Field(
         "position", description="what a sample is: a position's channels, or a whole picture's"
     )
-    max_samples: int = Field(1024, ge=2)
+    max_samples: int = Field(512, ge=2, description="of a batch, about; the kernels are squares of it")
 
     def build(self) -> MMD:
         """The loss.
