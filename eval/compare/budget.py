@@ -78,7 +78,7 @@ def spread(weights: Sequence[int], images: int, batch: int) -> list[int]:
     steps = -(-images // batch)
     if steps < len(weights):
         raise ValueError(
-            f"{images} images are {steps} steps of {batch}, and the preset has {len(weights)} phases: "
+            f"{images} images in steps of {batch} are fewer steps than the preset has phases, {len(weights)}: "
             "give a larger budget"
         )
     exact = [steps * weight / sum(weights) for weight in weights]

@@ -25,7 +25,8 @@ body { max-width: 1500px; }
 .scroll td { text-align: right; }
 .reference { opacity: .65; }
 .pictures img { height: 96px; image-rendering: pixelated; display: block; border-radius: 3px; }
-.pictures td { padding: .25rem .8rem .25rem 0; }
+.pictures table { width: auto; }
+.pictures td { padding: .25rem .8rem .25rem 0; text-align: left; }
 """
 GAP = 4
 

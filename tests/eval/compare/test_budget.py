@@ -39,7 +39,7 @@ def test_images_are_spread_over_phases(
 
 
 def test_a_budget_must_hold_all_phases() -> None:
-    with pytest.raises(ValueError, match="2 phases"):
+    with pytest.raises(ValueError, match="fewer steps than the preset has phases, 2"):
         spread([1, 1], 16, 16)
 
 

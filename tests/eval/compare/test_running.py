@@ -170,7 +170,8 @@ def test_mistakes_are_found_before_anything_trains(
 ) -> None:
     assert invoke(tmp_path, tree(images=8)) == 2
     assert (
-        "member micro_fsq: 8 images are 1 steps of 8, and the preset has 2 phases" in capsys.readouterr().err
+        "member micro_fsq: 8 images in steps of 8 are fewer steps than the preset has phases, 2"
+        in capsys.readouterr().err
     )
     assert invoke(tmp_path, tree(members=["no_such_preset"])) == 2
     assert "no preset 'no_such_preset'" in capsys.readouterr().err
