@@ -219,10 +219,8 @@ def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) ->
     device, count = run.accelerator.device, len(batches)
     adversary = parts.adversary if parts.adversary and parts.adversary.starts_at(done) else None
     log = Averages()
-    moving = [
-        *run.model.buffers(),
-        *run.model.bottleneck.parameters(),
-    ]  # statistics, and codes that are revived
+    # What a pass moves by itself: statistics, and the codes that a codebook revives.
+    moving = [*run.model.buffers(), *run.model.bottleneck.parameters()]
     before = [(tensor, tensor.detach().clone()) for tensor in moving]
     for turn, batch in enumerate(batches):
         last = turn + 1 == count

@@ -103,7 +103,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if q.device.type != "cpu" or q.shape[2] > FEW_TOKENS or not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(q, k, v)
     weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # B heads N N
-    return weights.softmax(dim=-1).to(v.dtype) @ v
+    out: Tensor = weights.softmax(dim=-1).to(v.dtype) @ v
+    return out
 
 
 class Attention(nn.Module):

@@ -48,12 +48,14 @@ def pool(pictures: Tensor, side: int) -> Tensor:
     both sides by its share.
     """
     weights = _overlaps(pictures.shape[-1], side)
-    return torch.einsum("gh,bchw,kw->bcgk", weights, pictures.double(), weights)
+    means: Tensor = torch.einsum("gh,bchw,kw->bcgk", weights, pictures.double(), weights)
+    return means
 
 
 def quantize(means: Tensor, depth: int) -> Tensor:
     """Means in 0 to 255 -> codes int64 in 0 to 2^depth - 1, evenly spread from black to white."""
-    return (means / 255.0 * (2**depth - 1)).round().long()
+    top = float(2**depth - 1)
+    return (means / 255.0 * top).round().long()
 
 
 def enlarge(codes: Tensor, depth: int, resolution: int) -> Tensor:

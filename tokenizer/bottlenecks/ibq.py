@@ -74,7 +74,7 @@ class IBQ(nn.Module):
         self.block = block
         self.input_channels = channels
         self.noise_channels = 0
-        self.codes = Codes(codebook_size)
+        self.codes: Codes | None = Codes(codebook_size)
         bound = 1.0 / codebook_size
         self.codebook = nn.Parameter(torch.empty(codebook_size, channels).uniform_(-bound, bound))
 
@@ -82,7 +82,8 @@ class IBQ(nn.Module):
         """h (B, C, *S) -> the same shape; nothing is drawn."""
         with full_precision(h.device):
             rows, codebook = to_rows(h), self.codebook.float()
-            blocks = [self._block(part, codebook) for part in rows.split(max(1, self.block // len(codebook)))]
+            parts = torch.split(rows, max(1, self.block // len(codebook)))
+            blocks = [self._block(part, codebook) for part in parts]
             q = torch.cat([block.q for block in blocks])
             indices = torch.cat([block.indices for block in blocks])
             hard = codebook[indices]

@@ -38,7 +38,7 @@ class MultichannelVQ(nn.Module):
         self.num_codebooks = num_codebooks
         self.input_channels = num_codebooks * book.channels
         self.noise_channels = 0
-        self.codes = Codes(book.size, num_codebooks)
+        self.codes: Codes | None = Codes(book.size, num_codebooks)
 
     def forward(self, h: Tensor, *, sample: bool = False, noise: Tensor | None = None) -> BottleneckOutput:
         """h (B, C, *S) -> the same shape; nothing is drawn."""

@@ -68,7 +68,7 @@ class MultiscaleVQ(nn.Module):
         self.estimator: Estimator = estimator
         self.input_channels = book.channels
         self.noise_channels = 0
-        self.codes = Codes(book.size, scales=scales)
+        self.codes: Codes | None = Codes(book.size, scales=scales)
 
     def forward(self, h: Tensor, *, sample: bool = False, noise: Tensor | None = None) -> BottleneckOutput:
         """h (B, C, H, W) -> the same shape; indices (B, L), the coarsest map first. Nothing is drawn."""
@@ -100,7 +100,7 @@ class MultiscaleVQ(nn.Module):
     def decode_indices(self, indices: Tensor, grid: tuple[int, ...]) -> Tensor:
         """indices (B, L), the coarsest map first -> z (B, C, *grid)."""
         cells = scale_grids(self.scales, grid)
-        maps = indices.long().split([height * width for height, width in cells], dim=1)
+        maps = torch.split(indices.long(), [height * width for height, width in cells], dim=1)
         with full_precision(indices.device):
             z: Tensor | None = None
             for turn, (tokens, shape) in enumerate(zip(maps, cells, strict=True)):

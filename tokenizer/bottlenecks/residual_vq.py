@@ -51,7 +51,7 @@ class ResidualVQ(nn.Module):
         self.dropout = dropout
         self.input_channels = books[0].channels
         self.noise_channels = 1 if dropout > 0 else 0
-        self.codes = Codes(books[0].size, num_codebooks)
+        self.codes: Codes | None = Codes(books[0].size, num_codebooks)
 
     @property
     def levels(self) -> list[Codebook]:

@@ -31,7 +31,7 @@ class VQ(nn.Module):
         self.estimator: Estimator = estimator
         self.input_channels = book.channels
         self.noise_channels = 0
-        self.codes = Codes(book.size)
+        self.codes: Codes | None = Codes(book.size)
 
     @property
     def codebook(self) -> Tensor:

@@ -67,7 +67,7 @@ class VQWAE(nn.Module):
         self.estimator: Estimator = estimator
         self.input_channels = book.channels
         self.noise_channels = 0
-        self.codes = Codes(book.size)
+        self.codes: Codes | None = Codes(book.size)
 
     def forward(self, h: Tensor, *, sample: bool = False, noise: Tensor | None = None) -> BottleneckOutput:
         """h (B, C, *S) -> the same shape; nothing is drawn."""

@@ -122,9 +122,10 @@ def _refuse_repeats(arguments: Sequence[str]) -> None:
 @contextlib.contextmanager
 def refusals(job: str, *more: type[Exception]) -> Iterator[None]:
     """Around the work of a job: what cannot be done as asked (or is one of ``more``) is one line and exit status 2."""
+    refused: tuple[type[Exception], ...] = (ValueError, OSError, *more)
     try:
         yield
-    except (ValueError, OSError, *more) as error:
+    except refused as error:
         sys.stderr.write(f"{job}: {error}\n")
         raise SystemExit(2) from None
 

@@ -34,7 +34,8 @@ def read_image(picture: Picture) -> Image.Image:
     """Decode a picture: RGB, orientation applied, transparency on white.
 
     Raises:
-        ValueError: saying where it lies, if it is no picture of ``FORMATS``, cut short, or larger than 200 million pixels.
+        ValueError: saying where it lies, if it is no picture of ``FORMATS``, cut short, or larger than 200
+            million pixels.
     """
     try:
         with warnings.catch_warnings():

@@ -43,6 +43,6 @@ def blocks_of_scores(queries: Tensor, vectors: Tensor, *, block: int = BLOCK) ->
     middle = vectors.mean(dim=0)
     vectors = vectors - middle
     bias = vectors.square().sum(dim=1).mul(-0.5)
-    for rows in queries.split(max(1, block // len(vectors))):
+    for rows in torch.split(queries, max(1, block // len(vectors))):
         rows = rows - middle
         yield torch.addmm(bias, rows, vectors.T) - 0.5 * rows.square().sum(dim=1, keepdim=True)

@@ -37,7 +37,7 @@ def recompute_blocks(*networks: nn.Module) -> None:
                 f"{type(network).__module__} names no blocks, so recompute is not available for it"
             )
         for block in network.blocks():
-            block.forward = functools.partial(_recomputed, block)  # type: ignore[method-assign]  # one instance's
+            block.forward = functools.partial(_recomputed, block)
 
 
 def _recomputed(block: nn.Module, *inputs: Any, **options: Any) -> Any:  # whatever this block takes and gives

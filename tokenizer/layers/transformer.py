@@ -83,7 +83,7 @@ class LearnedPositions(nn.Module):
 
     def forward(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Tensor | None]:
         """tokens (B, N, D) of a grid of rows and columns, plus their positions; no angles."""
-        table = self.table
+        table: Tensor = self.table
         if grid != (self.side, self.side):
             picture = rearrange(table.float(), "(h w) d -> 1 d h w", h=self.side)
             picture = F.interpolate(picture, size=grid, mode="bicubic", antialias=True)

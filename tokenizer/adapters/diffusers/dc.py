@@ -244,7 +244,8 @@ def _stages(stages: nn.ModuleList) -> list[_Stage]:
 
 def _describe(block: ResBlock | EfficientViTBlock, depth: int) -> _Stage:
     if isinstance(block, EfficientViTBlock):
-        kernels = tuple(scale.depthwise.kernel_size[0] for scale in block.attention.scales)
+        depthwise = [scale.get_submodule("depthwise") for scale in block.attention.scales]
+        kernels = tuple(conv.kernel_size[0] for conv in depthwise if isinstance(conv, nn.Conv2d))
         width = block.feed_forward.point.out_channels
         return _Stage(depth, width, "EfficientViTBlock", "rms_norm", "silu", kernels)
     norm = "batch_norm" if isinstance(block.norm, nn.BatchNorm2d) else "rms_norm"

@@ -104,7 +104,7 @@ def config_to(autoencoder: Autoencoder) -> dict[str, Any]:  # the arguments of t
         **layout,
         "latent_channels": inner,
         "vq_embed_dim": autoencoder.spec.z.channels,
-        "num_vq_embeddings": autoencoder.bottleneck.codes.codebook_size,
+        "num_vq_embeddings": autoencoder.spec.z.codebook_size,
         "norm_type": "spatial" if spatial else "group",
     }
 
