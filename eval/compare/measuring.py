@@ -99,7 +99,7 @@ class Pass:
     def walk(self, tokenizer: Autoencoder, held_out: HeldOut, batch_size: int, device: torch.device) -> None:
         """Encode, decode and compare every picture."""
         part = tokenizer.spec.z
-        for real in held_out.real.split(batch_size):
+        for real in torch.split(held_out.real, batch_size):
             done = round_trip(tokenizer, real, device=device)
             self.panel.update(real, done.x_hat)
             self.sharpness.update(real, done.fake)
@@ -180,7 +180,7 @@ def _transformed(
     device: torch.device,
 ) -> None:
     """Numbers that decode changed latents."""
-    batches = [real.to(device) for real in held_out.real.split(config.batch_size)]
+    batches = [real.to(device) for real in torch.split(held_out.real, config.batch_size)]
     measures: dict[tuple[str, ...], Changed] = {
         **{(f"equivariance_{name}", f"psnr_{name}"): EquivarianceError(name) for name in TRANSFORMS},
         **{(name,): PrefixPSNR(share) for name, share in PREFIXES.items()},

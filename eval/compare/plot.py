@@ -46,10 +46,10 @@ def rate_distortion(comparison: Comparison) -> str:
     """PSNR over bits per pixel: curves of the references, a numbered point for every member."""
     points = []
     for row in comparison.members:
-        values = row.numbers.values
-        if row.status == "done" and math.isfinite(values.get("psnr", math.nan)):
-            discrete = "codebook_size" in values
-            points.append((row.label, values["bits_per_pixel"], values["psnr"], discrete))
+        numbers = row.numbers.values
+        if row.status == "done" and math.isfinite(numbers.get("psnr", math.nan)):
+            discrete = "codebook_size" in numbers
+            points.append((row.label, numbers["bits_per_pixel"], numbers["psnr"], discrete))
     points.sort(key=lambda point: (point[1], -point[2]))
     rates, values = [point[1] for point in points], [point[2] for point in points]
     curves = {name: _near(curve, rates) for name, curve in comparison.curves.items()}

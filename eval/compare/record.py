@@ -129,5 +129,7 @@ class Comparison(Config):
 
     def columns(self) -> list[str]:
         """Names of the columns that at least one row has a number for, in the order of ``COLUMNS``."""
-        rows = [*self.members, *self.references]
-        return [name for name in COLUMNS if any(name in row.numbers.values for row in rows)]
+        numbers = [row.numbers.values for row in self.members] + [
+            row.numbers.values for row in self.references
+        ]
+        return [name for name in COLUMNS if any(name in values for values in numbers)]

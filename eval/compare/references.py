@@ -62,7 +62,7 @@ class References:
     def curve(self, kind: ReferenceName, budgets: Sequence[float]) -> tuple[Point, ...]:
         """PSNR over bits: the floor between the smallest and the largest budget, a codec at its qualities."""
         pixels = self.config.resolution**2
-        points = []
+        points: list[tuple[float, Tensor, str]] = []
         if kind == "floor":
             for bits in _between(min(budgets) / 2, max(budgets) * 2):
                 code = self._floor.best(bits)
@@ -96,7 +96,9 @@ class References:
         panel = Panel(self.config.metrics, self.held_out.protocol, self.config.weights, self.device)
         sharpness = Sharpness()
         for real, made in zip(
-            self.held_out.real.split(self.config.batch_size), fake.split(self.config.batch_size), strict=True
+            torch.split(self.held_out.real, self.config.batch_size),
+            torch.split(fake, self.config.batch_size),
+            strict=True,
         ):
             panel.update(real, made)
             sharpness.update(real, made)
@@ -110,7 +112,7 @@ class References:
         return Reference(row, fake[list(self.held_out.shown)])
 
     def _batched(self, code: floor.FloorCode) -> Tensor:
-        parts = self.held_out.real.split(self.config.batch_size)
+        parts = torch.split(self.held_out.real, self.config.batch_size)
         return torch.cat([floor.reconstruct(real, code) for real in parts])
 
     def _psnr(self, fake: Tensor) -> float:
