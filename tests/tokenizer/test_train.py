@@ -28,6 +28,7 @@ from tokenizer.training import TrainConfig
 ROOT = Path(__file__).parents[2]
 Settings = Callable[..., dict[str, Any]]
 
+SGD = {"kind": "sgd", "lr": 0.05}
 ADVERSARY = {
     "weight": 0.1,
     "width": 8,
@@ -111,20 +112,24 @@ def middle(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tiny_run: Settings, tmp_path: Path) -> None:
-    """Two SGD steps on the same global batch; if the wrapper were bypassed, gradients would not be shared.
+@pytest.mark.parametrize(("steps", "adversary"), [(10, None), (2, ADVERSARY | {"optim": SGD})])
+def test_two_processes_equal_one(
+    steps: int, adversary: dict[str, Any] | None, tiny_run: Settings, tmp_path: Path
+) -> None:
+    """SGD steps on the same global batch; if the wrapper were bypassed, gradients would not be shared.
 
-    No more than two: the order of a sum differs, and an adaptive weight magnifies that at every step.
+    Two steps against an adversary: the order of a sum differs, and an adaptive weight magnifies that every time.
     """
-    phase = {"resolution": 16, "images": 8, "batch": 4, "losses": [{"kind": "l1"}], "adversary": ADVERSARY}
-    settings = tiny_run(phases=[phase], optim={"kind": "sgd", "lr": 0.05, "max_norm": 1.0})
+    phase = {"resolution": 16, "images": 4 * steps, "batch": 4, "losses": [{"kind": "l2"}]}
+    phase["adversary"] = adversary
+    settings = tiny_run(phases=[phase], optim=SGD | {"max_norm": 1.0})
     settings["model"]["backbone"] = settings["model"]["backbone"] | {"decoder_norms": ["rms", "rms", "rms"]}
-    settings["phases"][0]["adversary"] = ADVERSARY | {"optim": {"kind": "sgd", "lr": 0.05}}
     for name, launcher in (("one", ()), ("two", TWO_PROCESSES)):
         mine = settings | {"out": str(tmp_path / name / "run")}
         finish(start(mine, tmp_path / name, *launcher), tmp_path / name)
     assert (tmp_path / "two/log.txt").read_text().count("trained: ") == 2  # each process says so
-    one, two = (tensors_of(tmp_path / name / "run/checkpoints/000000000008") for name in ("one", "two"))
+    last = f"run/checkpoints/{4 * steps:012d}"
+    one, two = (tensors_of(tmp_path / name / last) for name in ("one", "two"))
     assert one.keys() == two.keys()
     worst = max(float((one[name].double() - two[name].double()).abs().max()) for name in one)
     assert worst < 1e-6
