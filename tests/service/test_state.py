@@ -21,6 +21,7 @@ def test_the_worker_gets_what_the_settings_say(
     assert [(source.kind, source.name) for source in worker.models] == [
         ("tokenizer", "tiny"),
         ("tokenizer", "other"),
+        ("tokenizer", "codes"),
         ("generator", "shapes"),
     ]
     for name in set(WorkerSettings.__dataclass_fields__) - {"models"}:
