@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from service.errors import InternalError, InvalidParameter, MethodNotAllowed, RouteNotFound, ServiceError
 from service.keys import require_key
-from service.routes import generate, page, pictures, status
+from service.routes import generate, page, pictures, requests, status
 from service.routes.answers import ClientGone
 from service.schemas import GenerateRequest, PicturesAnswer
 from service.state import Service
@@ -62,7 +62,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = logger.crit
     )
     app.state.service = service
     guarded = [Depends(require_key)]
-    for router in (pictures.router, generate.router, status.models_router):
+    for router in (pictures.router, generate.router, requests.router, status.models_router):
         app.include_router(router, dependencies=guarded)
     app.include_router(status.health_router)
     app.include_router(page.router)

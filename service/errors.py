@@ -8,8 +8,9 @@ ServiceError
 │   └── NotFinite 422 · IndexOutOfRange 422
 ├── ParameterError: what was asked
 │   ├── InvalidParameter 422 · UnknownModel 404 · UnknownLabel 422 · WrongSize 422 · NoIndices 422
-│   └── RouteNotFound 404 · MethodNotAllowed 405
+│   └── RouteNotFound 404 · MethodNotAllowed 405 · UnknownRequest 404
 ├── KeyRefused: NoKey 401 · BadKey 401
+├── RequestCancelled 410
 ├── Unavailable: ask again later
 │   └── QueueFull 429 · NotReady 503 · WorkerDied 503 · TimedOut 504
 └── Failed: OutOfMemory 507 · InternalError 500
@@ -21,6 +22,7 @@ from the worker process unharmed. This file imports nothing but the standard lib
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 
@@ -216,6 +218,20 @@ class MethodNotAllowed(ParameterError):
     code = "method_not_allowed"
 
 
+class UnknownRequest(ParameterError):
+    """No request of this id waits or runs."""
+
+    status = 404
+    code = "unknown_request"
+
+
+class RequestCancelled(ServiceError):
+    """``DELETE /v1/requests/{id}`` ended the request before it was answered."""
+
+    status = 410
+    code = "cancelled"
+
+
 class KeyRefused(ServiceError):
     """The caller may not use this server."""
 
@@ -256,7 +272,7 @@ class Unavailable(ServiceError):
         if not isinstance(seconds, int | float):
             return {}
         return {
-            "retry-after": str(max(1, round(seconds))),
+            "retry-after": str(max(1, math.ceil(seconds))),
             "retry-after-ms": str(max(1, round(seconds * 1000))),
         }
 
@@ -281,7 +297,7 @@ class WorkerDied(Unavailable):
 
 
 class TimedOut(Unavailable):
-    """The answer was not there within ``TESSERA_REQUEST_TIMEOUT_S``."""
+    """The answer was not there within ``x-timeout-ms`` or ``TESSERA_REQUEST_TIMEOUT_S``."""
 
     status = 504
     code = "timed_out"

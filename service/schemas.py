@@ -149,6 +149,13 @@ class StatusAnswer(BaseModel):
     status: Literal["alive", "ready"]
 
 
+class CancelAnswer(BaseModel):
+    """Answer of DELETE /v1/requests/{request_id}."""
+
+    id: str
+    cancelled: Literal[True]
+
+
 class ErrorFacts(BaseModel):
     """The one shape of every error; some carry further facts."""
 

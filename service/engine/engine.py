@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from service.engine.admission import JobQueue
 from service.engine.launch import WorkerHandle, spawn
-from service.engine.messages import Answer, Cancel, Dropped, Failure, Ready, StartFailed, Stop
-from service.errors import NotReady, ServiceError, TimedOut, WorkerDied
+from service.engine.messages import Answer, Cancel, Dropped, Failure, Progress, Ready, StartFailed, Stop
+from service.errors import NotReady, RequestCancelled, ServiceError, TimedOut, WorkerDied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,8 @@ class Engine:
             board_cost=max(2 * settings.batch_pixels, settings.max_pixels),
         )
         self._futures: dict[int, asyncio.Future[Answer]] = {}
+        self._listeners: dict[int, Callable[[Progress], None]] = {}
+        self._requests: dict[int, str] = {}
         self._ids = itertools.count(1)
         self._handle: WorkerHandle | None = None
         self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
@@ -111,16 +113,23 @@ class Engine:
             await asyncio.to_thread(self._handle.kill)
             self._outbox.put(CLOSED)
 
-    async def submit(self, job: Job) -> Answer:
-        """Run a job; cancelling the caller drops it if it has not run yet.
+    async def submit(self, job: Job, *, on_progress: Callable[[Progress], None] | None = None) -> Answer:
+        """Run a job; cancelling the caller drops it within one step or batch.
+
+        Args:
+            job: with an id from ``next_id``.
+            on_progress: called on the loop with every Progress of the job, if it asks for any.
 
         Raises:
-            QueueFull, NotReady, WorkerDied, TimedOut, or what the worker answers.
+            QueueFull, NotReady, WorkerDied, TimedOut, RequestCancelled, or what the worker answers.
         """
         self.require_ready()
         self._queue.put(job)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._futures[job.id] = future
+        self._requests[job.id] = job.request_id
+        if on_progress is not None:
+            self._listeners[job.id] = on_progress
         self._dispatch()
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):
@@ -133,9 +142,18 @@ class Engine:
                 details={"retry_after_s": 30},
             ) from None
         finally:
-            del self._futures[job.id]
+            del self._futures[job.id], self._requests[job.id]
+            self._listeners.pop(job.id, None)
             if not future.done() or future.cancelled():
                 self._give_up(job.id)
+
+    def cancel(self, request_id: str) -> bool:
+        """End every job of this request, waiting or running; its callers get RequestCancelled. False if there is none."""
+        jobs = [job_id for job_id, owner in self._requests.items() if owner and owner == request_id]
+        for job_id in jobs:
+            self._fail(job_id, RequestCancelled("the request was cancelled: send it again if it is still wanted"))
+            self._give_up(job_id)
+        return bool(jobs)
 
     def _give_up(self, job_id: int) -> None:
         if not self._queue.withdraw(job_id) and job_id in self._queue.on_board:
@@ -182,6 +200,10 @@ class Engine:
         elif isinstance(message, Failure):
             self._queue.done(message.id)
             self._fail(message.id, message.error)
+        elif isinstance(message, Progress):
+            listener = self._listeners.get(message.id)
+            if listener is not None:
+                listener(message)
         elif isinstance(message, Dropped):
             self._queue.done(message.id)
         elif isinstance(message, Ready):

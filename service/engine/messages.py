@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from service.wire import Array, Indices
 
 Kind = Literal["tokenizer", "generator"]
+Priority = Literal["interactive", "batch"]
+Sampler = Literal["euler", "heun"]  # the names of diffusion.samplers, which imports torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,24 @@ class Job:
         model: name in the registry.
         cost: pixels, the unit of admission and of batch limits.
         submitted_at: ``time.monotonic()``, which all processes of a machine share.
+        request_id: of the HTTP request; several jobs may share it, and it cancels them all.
+        priority: ``batch`` runs when nothing interactive waits.
+        deadline: ``time.monotonic()`` after which it is dropped and answered TimedOut.
+        bucket: the batch bucket that the caller pinned; it runs in passes of that bucket only.
+        progress_every: Progress messages wanted every so many steps; 0 for none.
+        previews: with a small picture in them.
     """
 
     id: int
     model: str
     cost: int
     submitted_at: float
+    request_id: str = ""
+    priority: Priority = "interactive"
+    deadline: float | None = None
+    bucket: int | None = None
+    progress_every: int = 0
+    previews: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,15 +104,76 @@ class DecodeJob(Job):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateJob(Job):
-    """A class -> pictures or latents."""
+    """A class, or a prompt where the model takes one -> pictures or latents.
 
-    label: int
+    Attributes:
+        label: class index; None for a model that is prompted.
+        init: a picture's bytes to start from, brought to ``size``; None starts from noise.
+        strength: with ``init``, in (0, 1]: the time on the path from picture (0) to noise (1) to start at.
+        mask: with ``init``, a picture's bytes, white where it is made anew and black where it is kept.
+        sampler: of the steps.
+    """
+
+    label: int | None
     num_images: int
     num_steps: int
     guidance: float
     seed: int
     size: tuple[int, int]
     output: Output | Literal["latent"]
+    sampler: Sampler = "euler"
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    init: bytes | None = None
+    strength: float = 1.0
+    mask: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadModel:
+    """Load a model beside those that are there; answered by ModelLoaded or ModelFailed."""
+
+    source: ModelSource
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadModel:
+    """Forget a model and give its memory back; answered by ModelUnloaded or ModelFailed."""
+
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoaded:
+    """The model is loaded and warm.
+
+    Attributes:
+        memory_bytes: of its weights on the device.
+        seconds: that loading and warming up took.
+    """
+
+    kind: Kind
+    name: str
+    memory_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUnloaded:
+    """The model is gone; its memory is free."""
+
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailed:
+    """The model could not be loaded or unloaded; the others are as they were."""
+
+    kind: Kind
+    name: str
+    error: ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +204,22 @@ class StartFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        id: of the job.
+        step: steps done of ``num_steps``, of the picture that is furthest back.
+        preview: a small JPEG of the first picture as it would be by now.
+    """
+
+    id: int
+    step: int
+    num_steps: int
+    preview: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """The body to send and what stands in its headers.
 
@@ -139,6 +230,7 @@ class Answer:
         headers: further ``x-tessera-*`` headers.
         batch_size: jobs in the network pass that made it.
         timings_ms: by stage: queue, before, core, after.
+        bucket: the batch bucket it ran in; the same request pinned to it gives the same bytes.
     """
 
     id: int
@@ -147,6 +239,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     batch_size: int = 1
     timings_ms: dict[str, float] = field(default_factory=dict)
+    bucket: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +252,6 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Cancelled before it ran. Every job is answered by exactly one Answer, Failure or Dropped."""
+    """Cancelled before it was finished. Every job is answered by exactly one Answer, Failure or Dropped."""
 
     id: int

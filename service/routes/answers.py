@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
 from fastapi import Request, Response
 
 from service.codecs import MEDIA_TYPES
+from service.engine.messages import Priority
+from service.errors import InvalidParameter
 from service.schemas import ErrorAnswer
 
 if TYPE_CHECKING:
-    from service.engine.messages import Answer, Job
+    from collections.abc import Callable
+
+    from service.engine.messages import Answer, Job, Progress
     from service.state import Service
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 FILE_BODY: dict[str, Any] = {  # OpenAPI is JSON
@@ -34,6 +43,7 @@ SIZE_HEADERS = {
     "x-tessera-size": "Pixel size, height,width.",
     "x-tessera-spec": "Identity of the latent space.",
     "x-batch-size": "Requests that shared the network pass.",
+    "x-batch-bucket": "Rows of the pass, padding counted; the same request pinned to it gives the same bytes.",
     "server-timing": "Milliseconds by stage: queue, before, core, after.",
 }
 BYTES_HEADERS = {
@@ -43,17 +53,78 @@ BYTES_HEADERS = {
 }
 
 
+class Envelope(TypedDict):
+    """What every job takes from the headers of its request; see ``messages.Job``."""
+
+    request_id: str
+    priority: Priority
+    deadline: float | None
+    bucket: int | None
+
+
 class ClientGone(Exception):  # noqa: N818  nothing went wrong here
     """The client closed the connection; nobody reads an answer."""
 
 
-async def run(service: Service, request: Request, job: Job) -> Response:
-    """Run a job unless the client goes away first; then it is dropped if it has not run yet.
+def envelope(request: Request, service: Service) -> Envelope:
+    """Id, priority, deadline and pinned bucket of a request, from its headers; keyword arguments of its jobs.
+
+    Raises:
+        InvalidParameter: naming the header.
+    """
+    timeout_ms = _whole_number(request, "x-timeout-ms", int(1000 * service.settings.request_timeout_s))
+    bucket = _whole_number(request, "x-batch-bucket", service.settings.max_batch)
+    if bucket is not None and bucket & (bucket - 1):
+        raise InvalidParameter(
+            f"x-batch-bucket is {bucket}: buckets are powers of two, as the same header of an answer tells",
+            param="x-batch-bucket",
+        )
+    priority = request.headers.get("x-priority", "interactive")
+    if priority not in get_args(Priority):
+        raise InvalidParameter(
+            f"x-priority is {priority[:64]!r}: send {' or '.join(get_args(Priority))}", param="x-priority"
+        )
+    return Envelope(
+        request_id=request_id_of(request),
+        priority="batch" if priority == "batch" else "interactive",
+        deadline=None if timeout_ms is None else time.monotonic() + timeout_ms / 1000,
+        bucket=bucket,
+    )
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the middleware gave, else that of the header, else a fresh one."""
+    known = getattr(request.state, "request_id", None) or request.headers.get("x-request-id", "")
+    return str(known) if REQUEST_ID.fullmatch(str(known)) else uuid.uuid4().hex
+
+
+def _whole_number(request: Request, name: str, most: int) -> int | None:
+    text = request.headers.get(name)
+    if text is None:
+        return None
+    value = int(text) if re.fullmatch(r"[0-9]{1,12}", text) else 0
+    if not 1 <= value <= most:
+        raise InvalidParameter(f"{name} must be a whole number from 1 to {most}", param=name)
+    return value
+
+
+async def run(
+    service: Service,
+    request: Request,
+    job: Job,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Response:
+    """Run a job unless the client goes away first; then it is dropped within one step or batch.
+
+    With the header ``x-cancel-on-disconnect: false`` it is finished even when nobody reads the answer.
 
     Raises:
         ClientGone, and what ``Engine.submit`` raises.
     """
-    work = asyncio.create_task(service.engine.submit(job))
+    if request.headers.get("x-cancel-on-disconnect", "").strip().lower() in ("false", "0", "no"):
+        return respond(await service.engine.submit(job, on_progress=on_progress))
+    work = asyncio.create_task(service.engine.submit(job, on_progress=on_progress))
     gone = asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -75,6 +146,8 @@ def respond(answer: Answer) -> Response:
         "x-content-type-options": "nosniff",
         "cache-control": "no-store",
     }
+    if answer.bucket is not None:
+        headers["x-batch-bucket"] = str(answer.bucket)
     return Response(answer.body, media_type=answer.media_type, headers=headers)
 
 
@@ -92,6 +165,7 @@ def file_answer(media_types: tuple[str, ...], headers: dict[str, str]) -> dict[s
 def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:  # the type that FastAPI asks for
     """These statuses and those that every route can answer, all in the one error shape."""
     always = {401: "No key, or not a known one.", 429: "Full: ask again after Retry-After seconds."}
+    always |= {410: "Cancelled by DELETE /v1/requests/{id}."}
     always |= {500: "The server failed.", 503: "Not ready, or the worker died.", 504: "Took too long."}
     own = dict.fromkeys(statuses, "The request cannot be served; the sentence says what to do.")
     return {
