@@ -62,6 +62,15 @@ STEPS: dict[SamplerName, Callable[[Velocity, Tensor, Tensor, Tensor], Tensor]] =
 }
 
 
+def clean_estimate(z_t: Tensor, z_next: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
+    """Where the straight line through a step from t to t_next (B,) meets t = 0: the picture that previews show.
+
+    For a rectified flow it is the expected clean latent of an Euler step, z_t - t v; after the last step, z_next itself.
+    """
+    slope = (z_next - z_t) / _lift(t_next - t, z_t)
+    return z_next - _lift(t_next, z_t) * slope
+
+
 def euler(velocity: Velocity, z: Tensor, times: Tensor) -> Tensor:
     """Follow ``velocity`` by Euler steps from z (B, ...) at times[0] to times[-1]; times (num_steps + 1,)."""
     return sample("euler", velocity, z, times)

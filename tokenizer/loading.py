@@ -7,6 +7,7 @@ import torch
 from tokenizer.config import TokenizerConfig
 from tokenizer.core import checkpoint
 from tokenizer.model import Autoencoder
+from tokenizer.projection import Projection
 from tokenizer.spec import LatentSpec
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -102,6 +103,8 @@ def load_folder(folder: Path, *, averaged: bool = True) -> Autoencoder:
     model.requires_grad_(True)
     model.spec = LatentSpec.parse(config["spec"])
     model.spec_id = spec_id_of(folder)
+    if config.get("projection") is not None:
+        model.projection = Projection.parse(config["projection"])
     return model
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tokenizer.bottlenecks.base import Bottleneck, BottleneckOutput
+from tokenizer.projection import Projection
 from tokenizer.spec import Latent, LatentSpec, PartSpec, Size
 from tokenizer.tiling import TilePlan, tiled_decode, tiled_encode
 
@@ -105,6 +106,7 @@ class Autoencoder(nn.Module):
         self.decoder = decoder
         self.spec = spec
         self.spec_id = spec_id
+        self.projection: Projection | None = None  # to colours, for previews; set when it was fitted
 
     def forward(self, x: Tensor, *, sample: bool = False, noise: Tensor | None = None) -> StepOutput:
         """One pass through all three. x (B, 3, *S), S a multiple of the factors.

@@ -1,11 +1,14 @@
-"""Latent statistics: per-channel mean and std over pictures, written into the tokenizer's spec.
+"""Latent statistics: per-channel mean and std over pictures, and the projection to colours that previews draw.
 
-``python -m tokenizer.stats source=FOLDER data.path=PICTURES data.resolution=256``
+``python -m tokenizer.stats source=FOLDER data.path=PICTURES data.resolution=256`` writes mean and std into the
+tokenizer's spec, and the projection beside it. ``what=projection`` fits that alone: the latent space, and so its
+``spec_id``, stays as it is.
 """
 
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -18,6 +21,7 @@ from tokenizer.data.images import Images
 from tokenizer.data.transforms import to_pixels
 from tokenizer.loading import load_folder, spec_id_of
 from tokenizer.model import Autoencoder, pad_to
+from tokenizer.projection import ColourMoments, Projection
 from tokenizer.spec import LatentSpec
 
 
@@ -36,6 +40,9 @@ class StatsConfig(Config):
 
     source: Path = Field(description="a model folder or a run folder of ours")
     data: StatsData
+    what: Literal["all", "projection"] = Field(
+        default="all", description="projection: keep mean and std, and with them the spec_id"
+    )
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -72,15 +79,35 @@ class Moments:
 
 
 @torch.no_grad()
-def measure(model: Autoencoder, batches: Iterable[Tensor]) -> LatentSpec:
-    """The model's spec with statistics over pictures, batches (B, 3, H, W) in [-1, 1] on the model's device."""
+def measure(
+    model: Autoencoder, batches: Iterable[Tensor], *, keep_statistics: bool = False
+) -> tuple[LatentSpec, Projection | None]:
+    """The model's spec with statistics over pictures, and the projection of its latents to their colours.
+
+    Args:
+        model: in eval mode.
+        batches: pictures (B, 3, H, W) in [-1, 1] on the model's device.
+        keep_statistics: leave the spec as it is and fit the projection alone.
+
+    Returns:
+        The spec, and the projection: None where a latent's positions are no grid over the picture.
+
+    Raises:
+        ValueError: if a channel cannot be normalised, or the spec has no statistics to keep.
+    """
     part = model.spec.z
-    moments = Moments(part.channels)
+    moments, colours = Moments(part.channels), ColourMoments(part.channels)
     for x in batches:
-        h = model.encoder(pad_to(x, model.spec.padded(tuple(x.shape[2:]))))
-        moments.add(model.bottleneck(h).z)
-    discrete = part.codebook_size is not None
-    return model.spec.with_statistics({part.name: moments.mean_std(discrete=discrete)})
+        x = pad_to(x, model.spec.padded(tuple(x.shape[2:])))
+        z = model.bottleneck(model.encoder(x)).z
+        moments.add(z)
+        if part.layout == "2d":
+            colours.add(z, x)
+    spec = model.spec
+    if not keep_statistics:
+        discrete = part.codebook_size is not None
+        spec = spec.with_statistics({part.name: moments.mean_std(discrete=discrete)})
+    return spec, colours.fit(spec.z) if part.layout == "2d" else None
 
 
 def pictures(data: StatsData, device: str) -> Iterable[Tensor]:
@@ -95,17 +122,34 @@ def pictures(data: StatsData, device: str) -> Iterable[Tensor]:
 
 
 def run(config: StatsConfig) -> LatentSpec:
-    """Measure and write; returns the new spec."""
+    """Measure and write; returns the spec as it is then.
+
+    Raises:
+        ValueError: if the folder is damaged, its latents cannot be normalised, or what=projection finds no statistics.
+    """
     folder = checkpoint.resolve(config.source)
     checkpoint.verify(folder)
     before = spec_id_of(folder)
     model = load_folder(folder).to(config.device).eval().requires_grad_(False)
-    batches = pictures(config.data, config.device)
-    spec = measure(model, tqdm(batches, desc="latent statistics", unit="batch"))
-    settings = checkpoint.read_config(folder) | {"spec": spec.model_dump(mode="json")}
+    keep = config.what == "projection"
+    if keep and not model.spec.has_statistics:
+        raise ValueError(
+            f"{folder} has no latent statistics yet: measure them first, without what=projection"
+        )
+    batches = tqdm(pictures(config.data, config.device), desc="latent statistics", unit="batch")
+    spec, projection = measure(model, batches, keep_statistics=keep)
+    settings = checkpoint.read_config(folder) | {
+        "spec": spec.model_dump(mode="json"),
+        "projection": projection and projection.model_dump(mode="json"),
+    }
     checkpoint.replace_config(folder, settings)
-    sys.stdout.write(f"{folder}: statistics of {spec.z.channels} channels written; ")
-    sys.stdout.write(f"spec {before} is now {spec_id_of(folder)}\n")
+    if not keep:
+        sys.stdout.write(f"{folder}: statistics of {spec.z.channels} channels written; ")
+        sys.stdout.write(f"spec {before} is now {spec_id_of(folder)}\n")
+    if projection is not None:
+        sys.stdout.write(
+            f"{folder}: projection to colours written, {projection.explained:.1%} of their variance\n"
+        )
     return spec
 
 

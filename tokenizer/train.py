@@ -155,7 +155,7 @@ def run_phase(run: Run, index: int, begin: int, resuming: Path | None) -> Path |
     if resuming is not None:
         restore(parts, resuming)
     if any(name.startswith(("encoder.", "bottleneck.")) for name in trained_names(run.model)):
-        run.model.spec = run.model.spec.with_statistics(None)
+        run.model.spec, run.model.projection = run.model.spec.with_statistics(None), None
     images = Images(config.data.path, phase.resolution)
     order = TrainingOrder(images, config.seed, config.data.max_scale, config.data.flip)
     positions = Positions(
@@ -302,7 +302,8 @@ def finish(run: Run, parts: PhaseParts) -> Path:
             num_images=run.config.statistics_images,
             num_workers=run.config.data.num_workers,
         )
-        run.model.spec = measure(averaged(run), pictures(data, str(run.accelerator.device)))
+        batches = pictures(data, str(run.accelerator.device))
+        run.model.spec, run.model.projection = measure(averaged(run), batches)
     return save(run, parts)
 
 
@@ -329,6 +330,7 @@ def checkpoint_config(run: Run) -> dict[str, Any]:  # JSON
         "kind": "tokenizer",
         "model": run.parts.model_dump(mode="json"),
         "spec": run.model.spec.model_dump(mode="json"),
+        "projection": run.model.projection and run.model.projection.model_dump(mode="json"),
         "licence": None,
         "figures": None,
         "preset": run.config.model_dump(mode="json"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from diffusion.samplers import STEPS, euler, guided, heun, sample, shift_time, time_grid
+from diffusion.samplers import STEPS, clean_estimate, euler, guided, heun, sample, shift_time, time_grid
 
 
 class AffineDenoiser:
@@ -35,6 +35,19 @@ def test_a_constant_field_is_followed_exactly(name: str, num_steps: int) -> None
     v = torch.randn(3, 5, 2, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     z = sample(name, lambda z_t, t: v, eps, time_grid(num_steps, shift=2.5).double())
     assert torch.allclose(z, eps - v, atol=1e-12)  # z = z_1 - 1 * (eps - z) for the straight path
+
+
+def test_the_clean_estimate_of_a_straight_path_is_its_end_from_the_first_step_on() -> None:
+    eps, v = noise(), torch.randn(3, 5, 2, 3, generator=torch.Generator().manual_seed(1))
+    times = time_grid(5, shift=2.0)
+    z_t = eps
+    for t, t_next in zip(times[:-1], times[1:], strict=True):
+        z_next = STEPS["euler"](lambda z, t: v, z_t, t.expand(3), t_next.expand(3))
+        assert torch.allclose(clean_estimate(z_t, z_next, t.expand(3), t_next.expand(3)), eps - v, atol=1e-5)
+        z_t = z_next
+    assert torch.equal(
+        clean_estimate(eps, z_t, torch.ones(3), torch.zeros(3)), z_t
+    )  # nothing is left to guess
 
 
 def error(sampler: object, num_steps: int) -> float:

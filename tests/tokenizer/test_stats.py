@@ -69,4 +69,42 @@ def test_measured_latents_are_normal(tiny_config: TokenizerConfig, photographs: 
     z = torch.cat([loaded.encode(x).z for x in pictures(data, "cpu")])
     assert torch.allclose(z.mean(dim=(0, 2, 3)), torch.zeros(4), atol=1e-4)
     assert torch.allclose(z.std(dim=(0, 2, 3), correction=0), torch.ones(4), atol=1e-4)
-    assert measure(loaded, pictures(data, "cpu")).has_statistics
+    spec, projection = measure(loaded, pictures(data, "cpu"))
+    assert spec.has_statistics
+    assert projection is not None
+    assert loaded.projection == projection  # of the same pictures and the same latent space
+
+
+def test_a_projection_alone_leaves_the_latent_space(
+    tiny_config: TokenizerConfig, photographs: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = tiny_config.build()
+    settings = {
+        "kind": "tokenizer",
+        "model": tiny_config.model_dump(mode="json"),
+        "spec": model.spec.model_dump(mode="json"),
+    }
+    checkpoint.save_folder(tmp_path / "m", settings, {"model": model.state_dict()})
+    data = StatsData(path=photographs, resolution=32, num_images=8, batch=8, num_workers=0)
+    config = StatsConfig(source=tmp_path / "m", data=data, what="projection", device="cpu")
+    with pytest.raises(ValueError, match="no latent statistics yet"):
+        run(config)
+    spec = model.spec.with_statistics({"z": ([0.5] * 4, [2.0] * 4)})
+    checkpoint.save_folder(
+        tmp_path / "m", settings | {"spec": spec.model_dump(mode="json")}, {"model": model.state_dict()}
+    )
+    before = spec_id_of(tmp_path / "m")
+    assert load(tmp_path / "m").projection is None
+    assert run(config) == spec
+    assert spec_id_of(tmp_path / "m") == before
+    loaded = load(tmp_path / "m")
+    assert loaded.projection is not None
+    (x,) = pictures(data, "cpu")
+    seen = loaded.projection.rgb(loaded.encode(x).z)
+    colours = torch.nn.functional.avg_pool2d(x, 4)
+    left = (seen - colours).square().mean() / (
+        colours - colours.mean((0, 2, 3), keepdim=True)
+    ).square().mean()
+    assert float(left) == pytest.approx(1 - loaded.projection.explained, abs=1e-3)
+    assert left < 0.9  # even a random encoder sees some colour
