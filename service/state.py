@@ -1,4 +1,4 @@
-"""What the routes share: settings, registry, engine, bodies; one of each in a process."""
+"""What the routes share: settings, registry, engine, bodies, metrics; one of each in a process."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from service.bodies import Bodies
 from service.engine.engine import Engine
 from service.engine.messages import WorkerSettings
+from service.metrics import Metrics
 from service.registry import Registry
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Service:
     registry: Registry
     engine: Engine
     bodies: Bodies
+    metrics: Metrics
 
     @classmethod
     def build(cls, settings: Settings, on_fatal: Callable[[str], None]) -> Service:
@@ -53,7 +55,9 @@ class Service:
             max_total_bytes=settings.queue_bytes,
             timeout_s=settings.body_timeout_s,
         )
-        return cls(settings, registry, Engine(settings, worker, on_fatal), bodies)
+        metrics = Metrics()
+        engine = Engine(settings, worker, on_fatal, metrics)
+        return cls(settings, registry, engine, bodies, metrics)
 
 
 def service_of(request: Request) -> Service:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from service.engine.admission import JobQueue
 from service.engine.launch import WorkerHandle, spawn
 from service.engine.messages import Answer, Cancel, Dropped, Failure, Progress, Ready, StartFailed, Stop
-from service.errors import NotReady, RequestCancelled, ServiceError, TimedOut, WorkerDied
+from service.errors import NotReady, OutOfMemory, RequestCancelled, ServiceError, TimedOut, WorkerDied
+from service.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +39,18 @@ class Engine:
         settings: limits and timeouts.
         worker: what the worker loads.
         on_fatal: called on the loop with a sentence when the first start fails, so that the server can end.
+        metrics: what is told of deaths, cancelled jobs and memory; its own without it.
     """
 
-    def __init__(self, settings: Settings, worker: WorkerSettings, on_fatal: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        worker: WorkerSettings,
+        on_fatal: Callable[[str], None],
+        metrics: Metrics | None = None,
+    ) -> None:
         self._settings = settings
+        self._metrics = metrics or Metrics()
         self._worker = worker
         self._on_fatal = on_fatal
         self._queue = JobQueue(
@@ -148,15 +157,20 @@ class Engine:
                 self._give_up(job.id)
 
     def cancel(self, request_id: str) -> bool:
-        """End every job of this request, waiting or running; its callers get RequestCancelled. False if there is none."""
+        """End every job of this request, waiting or running; callers get RequestCancelled. False if there is none."""
         jobs = [job_id for job_id, owner in self._requests.items() if owner and owner == request_id]
         for job_id in jobs:
-            self._fail(job_id, RequestCancelled("the request was cancelled: send it again if it is still wanted"))
+            self._fail(
+                job_id, RequestCancelled("the request was cancelled: send it again if it is still wanted")
+            )
             self._give_up(job_id)
         return bool(jobs)
 
     def _give_up(self, job_id: int) -> None:
-        if not self._queue.withdraw(job_id) and job_id in self._queue.on_board:
+        if self._queue.withdraw(job_id):
+            self._metrics.cancelled("waiting")
+        elif job_id in self._queue.on_board:
+            self._metrics.cancelled("running")
             self._outbox.put(Cancel(job_id))
 
     def _dispatch(self) -> None:
@@ -199,6 +213,8 @@ class Engine:
                 future.set_result(message)
         elif isinstance(message, Failure):
             self._queue.done(message.id)
+            if isinstance(message.error, OutOfMemory):
+                self._metrics.out_of_memory()
             self._fail(message.id, message.error)
         elif isinstance(message, Progress):
             listener = self._listeners.get(message.id)
@@ -234,6 +250,7 @@ class Engine:
         self._outbox.put(CLOSED)
         if self._stopping or self._handle is None:
             return
+        self._metrics.worker_died()
         end = await asyncio.to_thread(self._handle.describe_end)
         await asyncio.to_thread(self._handle.kill)
         delay = min(MAX_RESTART_DELAY_S, 0.5 * 2**self._failures) if self._failures else 0.0
