@@ -6,6 +6,7 @@ a sample, so a server can advance latents that are at different times in one bat
 Letters: B batch.
 """
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -27,15 +28,21 @@ def shift_time(t: Tensor, shift: float) -> Tensor:
     return shift * t / (1 + (shift - 1) * t)
 
 
-def time_grid(num_steps: int, *, shift: float = 1.0) -> Tensor:
-    """The num_steps + 1 times of a sampler, float32, from 1 down to 0, even before the shift.
+def time_grid(num_steps: int, *, shift: float = 1.0, strength: float = 1.0) -> Tensor:
+    """The times of a sampler, float32, from 1 down to 0 in num_steps even steps before the shift.
+
+    A ``strength`` below 1 starts the same path at that time, before the shift, with as many steps as its share of
+    num_steps needs, rounded up: ceil(strength num_steps) + 1 times; none but 0 for strength 0.
 
     Raises:
-        ValueError: if num_steps is below 1.
+        ValueError: if num_steps is below 1, or strength is not in [0, 1].
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-    return shift_time(torch.linspace(1.0, 0.0, num_steps + 1, dtype=torch.float64), shift).float()
+    if not 0.0 <= strength <= 1.0:
+        raise ValueError(f"strength must be from 0 (the picture itself) to 1 (noise), got {strength}")
+    left = math.ceil(strength * num_steps - 1e-9)  # 0.7 of 10 steps is 7, whatever the product rounds to
+    return shift_time(torch.linspace(strength, 0.0, left + 1, dtype=torch.float64), shift).float()
 
 
 def euler_step(velocity: Velocity, z_t: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
@@ -65,7 +72,8 @@ STEPS: dict[SamplerName, Callable[[Velocity, Tensor, Tensor, Tensor], Tensor]] =
 def clean_estimate(z_t: Tensor, z_next: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
     """Where the straight line through a step from t to t_next (B,) meets t = 0: the picture that previews show.
 
-    For a rectified flow it is the expected clean latent of an Euler step, z_t - t v; after the last step, z_next itself.
+    For a rectified flow it is the expected clean latent of an Euler step, z_t - t v; after the last step, z_next
+    itself.
     """
     slope = (z_next - z_t) / _lift(t_next - t, z_t)
     return z_next - _lift(t_next, z_t) * slope

@@ -110,9 +110,9 @@ class RectifiedFlow:
         """The guided velocity that a sampler follows; see ``samplers.guided``."""
         return guided(denoiser, y, guidance, interval=self.guidance_interval, always_double=always_double)
 
-    def times(self, num_steps: int) -> Tensor:
-        """The sampler's num_steps + 1 times, shifted, from 1 to 0."""
-        return time_grid(num_steps, shift=self.sampling_shift)
+    def times(self, num_steps: int, *, strength: float = 1.0) -> Tensor:
+        """The sampler's num_steps + 1 times, shifted, from 1 to 0; fewer, from below 1, for a ``strength`` below 1."""
+        return time_grid(num_steps, shift=self.sampling_shift, strength=strength)
 
     def sample(
         self,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from diffusion import model_folder
@@ -178,6 +179,69 @@ def test_without_a_tokenizer_it_makes_latents_only(folder: Path, pipeline: Pipel
     assert torch.equal(latents(alone, [1], 0), latents(pipeline, [1], 0))
     with pytest.raises(ValueError, match="no tokenizer"):
         alone.generate([1], 0, 1)
+
+
+def photographs(count: int) -> Tensor:
+    return torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(3)) * 2 - 1
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun"])
+def test_image_to_image_ends_at_the_reconstruction_and_at_generation(
+    pipeline: Pipeline, sampler: str
+) -> None:
+    x = photographs(2)
+    assert pipeline.tokenizer is not None
+    kept = pipeline.image_to_image(x, [0, 1], 5, 4, 3.0, strength=0.0, sampler=sampler, output="pixels")  # type: ignore[call-overload]
+    assert torch.equal(kept, pipeline.tokenizer.decode(pipeline.tokenizer.encode(x)).clamp(-1, 1))
+    new = pipeline.image_to_image(x, [0, 1], 5, 4, 3.0, strength=1.0, sampler=sampler, output="latent")  # type: ignore[call-overload]
+    assert torch.equal(new.z, latents(pipeline, [0, 1], 5, sampler=sampler))
+
+
+def test_strength_moves_away_from_the_picture(pipeline: Pipeline) -> None:
+    x = photographs(1)
+    assert pipeline.tokenizer is not None
+    z = pipeline.tokenizer.encode(x).z
+    moved = [
+        float((pipeline.image_to_image(x, 1, 5, 8, 1.0, strength=strength, output="latent").z - z).norm())
+        for strength in (0.0, 0.25, 0.75, 1.0)
+    ]
+    assert moved == sorted(moved)
+    assert moved[0] == 0.0
+
+
+def test_outside_of_the_mask_is_the_reconstruction(pipeline: Pipeline) -> None:
+    x, mask = photographs(2), torch.zeros(1, 1, 16, 16)
+    mask[..., 5:11, 9:] = 1.0  # cuts through positions of the latent
+    kept = pipeline.image_to_image(x, [0, 1], 5, 4, strength=0.0, output="pixels")
+    result = pipeline.image_to_image(x, [0, 1], 5, 4, strength=0.8, mask=mask, output="pixels")
+    same = (result == kept).all(dim=1, keepdim=True)
+    assert bool(same[mask.expand(2, 1, 16, 16) == 0].all())
+    assert float(same[mask.expand(2, 1, 16, 16) == 1].float().mean()) < 0.1
+    everywhere = pipeline.image_to_image(
+        x, [0, 1], 5, 4, strength=0.8, mask=torch.ones(2, 1, 16, 16), output="latent"
+    )
+    assert torch.equal(
+        everywhere.z, pipeline.image_to_image(x, [0, 1], 5, 4, strength=0.8, output="latent").z
+    )
+
+
+def test_image_to_image_takes_pictures_of_any_size(pipeline: Pipeline) -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8))
+    mask = Image.new("RGBA", (30, 40), (0, 0, 0, 255))
+    (result,) = pipeline.image_to_image(picture, "noise", 0, 2, mask=mask)
+    (kept,) = pipeline.image_to_image(picture, "noise", 0, 2, strength=0.0)
+    assert result.size == (16, 16)
+    assert np.array_equal(np.asarray(result), np.asarray(kept))  # an opaque mask keeps everything
+    assert len(pipeline.image_to_image(picture, [0, 1, 2], 0, 2, batch=2)) == 3
+
+
+def test_image_to_image_refuses_what_it_cannot_do(folder: Path, pipeline: Pipeline) -> None:
+    with pytest.raises(ValueError, match=r"from 0 \(the picture itself\) to 1 \(noise\), got 1.5"):
+        pipeline.image_to_image(photographs(1), 0, strength=1.5)
+    with pytest.raises(ValueError, match="3 labels need one picture and mask or 3, got 2"):
+        pipeline.image_to_image(photographs(2), [0, 1, 2])
+    with pytest.raises(ValueError, match="no tokenizer to encode pictures with"):
+        Pipeline.load(folder).image_to_image(photographs(1), 0)
 
 
 def test_a_bundled_name_brings_its_tokenizer(

@@ -119,6 +119,16 @@ def test_times_run_from_one_to_zero_and_the_shift_keeps_the_ends() -> None:
     assert float(shift_time(torch.tensor(0.5), 3.0)) == pytest.approx(0.75)
 
 
+def test_a_strength_starts_the_same_path_later() -> None:
+    assert torch.equal(time_grid(10, shift=3.0, strength=1.0), time_grid(10, shift=3.0))
+    assert torch.allclose(time_grid(10, shift=3.0, strength=0.7), time_grid(10, shift=3.0)[3:])
+    assert torch.allclose(time_grid(4, strength=0.3), torch.tensor([0.3, 0.15, 0.0]))
+    assert torch.equal(time_grid(4, shift=3.0, strength=0.0), torch.zeros(1))
+    for strength in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"strength must be from 0 .* to 1"):
+            time_grid(4, strength=strength)
+
+
 def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
         time_grid(0)
