@@ -20,15 +20,17 @@ class Prepared(Generic[T]):
 
     Attributes:
         id: of the job.
-        key: jobs with equal keys can share a pass.
+        key: jobs with equal keys can share a pass; begins with the kind of pass and the name of the model.
         cost: pixels.
         payload: whatever the operation needs.
+        rows: that it fills of a batch.
     """
 
     id: int
-    key: Hashable
+    key: tuple[Hashable, ...]
     cost: int
     payload: T
+    rows: int = 1
 
 
 class ReadyJobs(Generic[T]):

@@ -45,11 +45,18 @@ class Models:
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     tokenizer_of: dict[str, str] = field(default_factory=dict)
 
-    def tiles(self, size: tuple[int, ...]) -> TilePlan | None:
-        """The tile plan of a padded size: a function of the size alone, so encode and decode agree."""
-        if math.prod(size) <= self.settings.tile_above_pixels:
+    def tiles(self, size: tuple[int, ...], *, tiled: bool = False) -> TilePlan | None:
+        """The tile plan of a padded size: a function of the size alone, so encode and decode agree.
+
+        ``tiled`` asks for tiles whatever the size, of half the side that they would have: what is left to try
+        when memory is short.
+        """
+        side = self.settings.tile_side
+        if tiled:
+            side = min(side, *size[-2:]) // 2
+        elif math.prod(size) <= self.settings.tile_above_pixels:
             return None
-        return TilePlan(tile=self.settings.tile_side, overlap=self.settings.tile_side // 6)
+        return TilePlan(tile=max(1, side), overlap=side // 6)
 
 
 def load(settings: WorkerSettings) -> Models:

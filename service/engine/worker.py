@@ -23,6 +23,7 @@ from service.engine import operations
 from service.engine.batching import Prepared, ReadyJobs
 from service.engine.messages import Cancel, Dropped, Failure, Job, Ready, StartFailed, Stop
 from service.engine.models import Models, load, warm_up
+from service.engine.operations.base import Pass
 from service.errors import InternalError, OutOfMemory, ServiceError
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class Worker:
         logger.debug("pass of %d: %s", len(tasks), type(tasks[0].job).__name__)
         started = time.monotonic()
         with torch.inference_mode():
-            results = tasks[0].operation.core([task.payload for task in tasks])
+            results = tasks[0].operation.core([task.payload for task in tasks], Pass(len(tasks)))
         if (
             self._device.type == "cuda"
         ):  # errors of the device surface here, and what queues meanwhile is one batch

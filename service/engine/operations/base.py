@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -32,6 +33,20 @@ P = TypeVar("P")
 _local = threading.local()
 
 
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """How a network pass is run.
+
+    Attributes:
+        bucket: rows that the network sees at once, whatever the number asked for: fewer are padded, more are cut
+            into several. For one bucket a row's result does not depend on the other rows.
+        tiled: in tiles even where the size alone would not ask for it, to save memory.
+    """
+
+    bucket: int
+    tiled: bool = False
+
+
 class Operation(Protocol[J, P]):
     """Three stages, each run by its own threads. A ServiceError from any of them answers the one job it
     concerns.
@@ -41,7 +56,9 @@ class Operation(Protocol[J, P]):
         """Host work: check, decode, pad, pin. Sets the key under which jobs share a network pass."""
         ...
 
-    def core(self, batch: Sequence[P]) -> Sequence[Any]:  # what ``after`` of the same operation takes
+    def core(
+        self, batch: Sequence[P], how: Pass
+    ) -> Sequence[Any]:  # what ``after`` of the same operation takes
         """The network, on the device, for payloads of equal keys; one result each."""
         ...
 
@@ -53,6 +70,12 @@ class Operation(Protocol[J, P]):
 def pin(tensor: Tensor, device: torch.device) -> Tensor:
     """In page-locked memory if the device copies faster from there."""
     return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+def pad_rows(x: Tensor, rows: int) -> Tensor:
+    """x (B, ...) -> (rows, ...), the last row repeated, so that no row is of a kind that the network never sees."""
+    missing = rows - x.shape[0]
+    return x if missing <= 0 else torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
 
 
 def from_pixels(pixels: Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:

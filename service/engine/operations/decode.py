@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,15 @@ import torch
 
 from service.engine.batching import Prepared
 from service.engine.messages import Answer, DecodeJob
-from service.engine.operations.base import latent_headers, picture_answer, pin, to_host, to_pixels
+from service.engine.operations.base import (
+    Pass,
+    latent_headers,
+    pad_rows,
+    picture_answer,
+    pin,
+    to_host,
+    to_pixels,
+)
 from tokenizer.spec import Latent
 
 if TYPE_CHECKING:
@@ -58,9 +65,9 @@ class Decode:
         samples = next(iter(tensors.values())).shape[0]
         key = ("decode", job.model, height, width, coded)
         payload = LatentOnHost(job.model, tensors, coded, (height, width))
-        return Prepared(job.id, key, samples * height * width, payload)
+        return Prepared(job.id, key, samples * height * width, payload, rows=samples)
 
-    def core(self, batch: Sequence[LatentOnHost]) -> Sequence[Tensor]:
+    def core(self, batch: Sequence[LatentOnHost], how: Pass) -> Sequence[Tensor]:
         """uint8 (B, H', W', 3) of each payload."""
         device, dtype = self._models.device, self._models.dtype
         first = batch[0]
@@ -73,7 +80,7 @@ class Decode:
             latent = Latent({}, first.padded, indices=tensors)
         else:
             latent = Latent({name: value.to(dtype) for name, value in tensors.items()}, first.padded)
-        return torch.split(decode(self._models, first.model, latent), counts)
+        return torch.split(decode(self._models, first.model, latent, how), counts)
 
     def after(self, job: DecodeJob, payload: LatentOnHost, result: Tensor) -> Answer:
         """Crop and encode."""
@@ -83,18 +90,17 @@ class Decode:
         return picture_answer(job.id, pictures, job.output, headers, facts)
 
 
-def decode(models: Models, model: str, latent: Latent) -> Tensor:
-    """A latent of a padded size, on the device -> uint8 (B, H', W', 3); no pass exceeds the batch limit in pixels."""
+def decode(models: Models, model: str, latent: Latent, how: Pass) -> Tensor:
+    """A latent of a padded size, on the device -> uint8 (B, H', W', 3), in passes of the bucket's rows."""
     tokenizer = models.tokenizers[model]
-    size = latent.size
-    step = max(1, models.settings.batch_pixels // math.prod(size))
+    tiles = models.tiles(latent.size, tiled=how.tiled)
     count = len(next(iter((latent.parts or latent.indices).values())))
     pictures = []
-    for first in range(0, count, step):
+    for first in range(0, count, how.bucket):
         parts, indices = (
-            {name: value[first : first + step] for name, value in tensors.items()}
+            {name: pad_rows(value[first : first + how.bucket], how.bucket) for name, value in tensors.items()}
             for tensors in (latent.parts, latent.indices)
         )
-        piece = Latent(parts, size, tokenizer.spec_id, indices)
-        pictures.append(to_pixels(tokenizer.decode(piece, tiles=models.tiles(size))))
+        piece = Latent(parts, latent.size, tokenizer.spec_id, indices)
+        pictures.append(to_pixels(tokenizer.decode(piece, tiles=tiles))[: count - first])
     return torch.cat(pictures)

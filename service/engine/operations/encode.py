@@ -11,7 +11,15 @@ import torch
 from service import codecs, latent_picture, wire
 from service.engine.batching import Prepared
 from service.engine.messages import Answer, EncodeJob
-from service.engine.operations.base import from_pixels, latent_headers, pad_pixels, pin, to_host
+from service.engine.operations.base import (
+    Pass,
+    from_pixels,
+    latent_headers,
+    pad_pixels,
+    pad_rows,
+    pin,
+    to_host,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,9 +70,9 @@ class Encode:
         key = ("encode", job.model, tuple(picture.padded.shape))
         return Prepared(job.id, key, math.prod(picture.padded.shape[:2]), picture)
 
-    def core(self, batch: Sequence[Picture]) -> Sequence[Encoded]:
+    def core(self, batch: Sequence[Picture], how: Pass) -> Sequence[Encoded]:
         """Each picture's own."""
-        latent = encode(self._models, batch)
+        latent = encode(self._models, batch, how)
         (codes,) = latent.indices.values() or (None,)
         return [
             Encoded(
@@ -117,10 +125,12 @@ def prepare(models: Models, model: str, body: bytes) -> Picture:
     return Picture(model, size, pin(torch.from_numpy(padded), models.device), pixels)
 
 
-def encode(models: Models, batch: Sequence[Picture]) -> Latent:
-    """The normalised latent of pictures of one padded size, on the device."""
+def encode(models: Models, batch: Sequence[Picture], how: Pass) -> Latent:
+    """The normalised latent of pictures of one padded size, on the device; rows beyond the batch are padding."""
+    assert len(batch) <= how.bucket  # the schedule cuts what is more
     x = from_pixels([picture.padded for picture in batch], models.device, models.dtype)
-    return models.tokenizers[batch[0].model].encode(x, tiles=models.tiles(tuple(x.shape[2:])))
+    tiles = models.tiles(tuple(x.shape[2:]), tiled=how.tiled)
+    return models.tokenizers[batch[0].model].encode(pad_rows(x, how.bucket), tiles=tiles)
 
 
 def sizes_headers(models: Models, picture: Picture, source_bytes: int) -> dict[str, str]:

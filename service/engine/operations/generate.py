@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from service import wire
 from service.engine.batching import Prepared
 from service.engine.messages import Answer, GenerateJob
-from service.engine.operations.base import latent_headers, picture_answer, to_host
+from service.engine.operations.base import Pass, latent_headers, picture_answer, to_host
 from service.engine.operations.decode import decode
 from tokenizer.spec import Latent
 
@@ -33,9 +33,9 @@ class Generate:
         """Nothing to prepare; the key is the job's own, so it shares its pass with nobody."""
         return Prepared(job.id, ("generate", job.id), job.num_images * math.prod(job.size), job)
 
-    def core(self, batch: Sequence[GenerateJob]) -> Sequence[dict[str, Tensor] | Tensor]:
+    def core(self, batch: Sequence[GenerateJob], how: Pass) -> Sequence[dict[str, Tensor] | Tensor]:
         """float32 parts (N, C, ...) for output=latent, else uint8 (N, H', W', 3)."""
-        return [self._run(job) for job in batch]
+        return [self._run(job, how) for job in batch]
 
     def after(self, job: GenerateJob, payload: GenerateJob, result: dict[str, Tensor] | Tensor) -> Answer:
         """Encode the pictures or write the latent."""
@@ -51,7 +51,7 @@ class Generate:
         facts: dict[str, object] = {"seed": job.seed, "size": list(job.size), "spec_id": spec_id}
         return picture_answer(job.id, pictures, job.output, headers, facts)
 
-    def _run(self, job: GenerateJob) -> dict[str, Tensor] | Tensor:
+    def _run(self, job: GenerateJob, how: Pass) -> dict[str, Tensor] | Tensor:
         latent = self._models.pipelines[job.model].generate(
             [job.label] * job.num_images,
             seed=job.seed,
@@ -65,4 +65,4 @@ class Generate:
         tokenizer = self._models.tokenizer_of[job.model]
         parts = {name: value.to(self._models.dtype) for name, value in latent.parts.items()}
         padded = self._models.tokenizers[tokenizer].spec.padded(job.size)
-        return decode(self._models, tokenizer, Latent(parts, padded))
+        return decode(self._models, tokenizer, Latent(parts, padded), how)

@@ -10,7 +10,7 @@ import torch
 
 from service.engine.batching import Prepared
 from service.engine.messages import Answer, ReconstructJob
-from service.engine.operations.base import picture_answer, to_host
+from service.engine.operations.base import Pass, picture_answer, to_host
 from service.engine.operations.decode import decode
 from service.engine.operations.encode import Picture, encode, prepare, sizes_headers
 
@@ -37,10 +37,10 @@ class Reconstruct:
         key = ("reconstruct", job.model, tuple(picture.padded.shape))
         return Prepared(job.id, key, math.prod(picture.padded.shape[:2]), picture)
 
-    def core(self, batch: Sequence[Picture]) -> Sequence[Tensor]:
+    def core(self, batch: Sequence[Picture], how: Pass) -> Sequence[Tensor]:
         """uint8 (1, H', W', 3) of each picture."""
-        latent = encode(self._models, batch)
-        return torch.split(decode(self._models, batch[0].model, latent), 1)
+        latent = encode(self._models, batch, how)
+        return torch.split(decode(self._models, batch[0].model, latent, how)[: len(batch)], 1)
 
     def after(self, job: ReconstructJob, payload: Picture, result: Tensor) -> Answer:
         """Crop, measure, encode."""
