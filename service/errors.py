@@ -9,10 +9,10 @@ ServiceError
 ├── ParameterError: what was asked
 │   ├── InvalidParameter 422 · UnknownModel 404 · UnknownLabel 422 · WrongSize 422 · NoIndices 422
 │   └── RouteNotFound 404 · MethodNotAllowed 405 · UnknownRequest 404
-├── KeyRefused: NoKey 401 · BadKey 401
+├── KeyRefused: NoKey 401 · BadKey 401 · NotAllowed 403
 ├── RequestCancelled 410
 ├── Unavailable: ask again later
-│   └── QueueFull 429 · NotReady 503 · WorkerDied 503 · TimedOut 504
+│   └── QueueFull 429 · RateLimited 429 · NotReady 503 · Draining 503 · WorkerSilent 503 · WorkerDied 503 · TimedOut 504
 └── Failed: OutOfMemory 507 · InternalError 500
 
 The one JSON shape is ``{"error": {"code", "message", "param", ...}}``. Errors are plain data, so they cross
@@ -256,6 +256,18 @@ class BadKey(KeyRefused):
     code = "bad_key"
 
 
+class NotAllowed(KeyRefused):
+    """The key is good, but not for this."""
+
+    status = 403
+    code = "not_allowed"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """None: another key may do it, asking again with this one will not."""
+        return {}
+
+
 class Unavailable(ServiceError):
     """Nothing is wrong with the request; ask again.
 
@@ -284,10 +296,29 @@ class QueueFull(Unavailable):
     code = "queue_full"
 
 
+class RateLimited(Unavailable):
+    """More requests or pixels a minute than this key or address may ask for."""
+
+    status = 429
+    code = "rate_limited"
+
+
 class NotReady(Unavailable):
     """The models are still loading."""
 
     code = "not_ready"
+
+
+class Draining(Unavailable):
+    """The server is shutting down: it finishes what it has and takes no new work."""
+
+    code = "draining"
+
+
+class WorkerSilent(Unavailable):
+    """The worker process has shown no sign of life for ``TESSERA_HEARTBEAT_TIMEOUT_S``."""
+
+    code = "worker_silent"
 
 
 class WorkerDied(Unavailable):

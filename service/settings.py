@@ -29,7 +29,30 @@ class Settings(BaseSettings):
         "", description="`name=folder,...`, tokenizers and generators; the bundled demo without it."
     )
     api_keys: str = Field("", repr=False, description="Accepted keys, separated by commas.")
+    keys_file: str = Field(
+        "",
+        description="JSON file of hashed keys with limits, from `python -m service.keys`; read again when it changes.",
+    )
     allow_open: bool = Field(False, description="1 allows listening beyond loopback without keys.")
+    requests_per_minute: int = Field(
+        0, ge=0, description="Requests a minute of a key that has no limit of its own; 0 for any number."
+    )
+    pixels_per_minute: int = Field(
+        0, ge=0, description="Work a minute, in pixels, of a key that has no limit of its own; 0 for any."
+    )
+    address_requests_per_minute: int = Field(
+        0, ge=0, description="Requests a minute from one address; 0 for any number."
+    )
+    address_pixels_per_minute: int = Field(
+        0, ge=0, description="Work a minute, in pixels, from one address; 0 for any."
+    )
+    cors_origins: str = Field(
+        "", description="Origins whose pages may ask, separated by commas, or `*`; none without it."
+    )
+    metrics: Literal["guarded", "open", "off"] = Field(
+        "guarded",
+        description="Who reads `/metrics`: `guarded` this machine and holders of a key, `open` everyone.",
+    )
 
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="Largest body of one request.")
     max_pixels: int = Field(
@@ -64,15 +87,32 @@ class Settings(BaseSettings):
     stall_timeout_s: float = Field(
         900.0, gt=0, description="A worker with work that says nothing for so long is restarted."
     )
+    heartbeat_timeout_s: float = Field(
+        60.0, gt=0, description="A worker without a sign of life for so long makes `/health/live` say 503."
+    )
     drain_timeout_s: float = Field(20.0, gt=0, description="Time that requests on board get at shutdown.")
+    drain_delay_s: float = Field(
+        0.0,
+        ge=0,
+        description="Time that a server told to end still answers, so that balancers see it is not ready.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines for people, or one JSON object a line."
+    )
+    otel_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description="OTLP/HTTP address for traces, as `http://collector:4318`; none are made without it.",
+    )
 
     @model_validator(mode="after")
     def _closed_or_loopback(self) -> Settings:
-        if not (self.is_loopback or self.key_hashes or self.allow_open):
+        if not (self.is_loopback or self.key_hashes or self.keys_file or self.allow_open):
             raise ValueError(
                 f"TESSERA_HOST={self.host} is reachable from other machines and no keys are set: "
-                "set TESSERA_API_KEYS=key1,key2 to ask for keys, or TESSERA_ALLOW_OPEN=1 to serve everyone, "
+                "set TESSERA_API_KEYS=key1,key2 or TESSERA_KEYS_FILE=path to ask for keys, "
+                "or TESSERA_ALLOW_OPEN=1 to serve everyone, "
                 "or TESSERA_HOST=127.0.0.1 to serve this machine only"
             )
         if self.tile_side * self.tile_side > self.tile_above_pixels:
@@ -95,6 +135,11 @@ class Settings(BaseSettings):
         """sha256 of every accepted key; empty when the server is open."""
         keys = (key.strip() for key in self.api_keys.split(","))
         return tuple(hashlib.sha256(key.encode()).digest() for key in keys if key)
+
+    @property
+    def origins(self) -> list[str]:
+        """Origins of ``cors_origins``."""
+        return [origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip()]
 
 
 def parse_models(text: str) -> tuple[tuple[str, str], ...]:
