@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from service.errors import (
     TooManyPixels,
     TruncatedImage,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Pixels = NDArray[np.uint8]
 Output = Literal["png", "jpeg", "webp", "npy"]
@@ -78,11 +81,26 @@ def decode(body: bytes, max_pixels: int) -> Pixels:
     Raises:
         EmptyBody, NotAnImage, TruncatedImage, TooManyPixels.
     """
+    return _decoded(body, max_pixels, _rgb)
+
+
+def decode_mask(body: bytes, max_pixels: int) -> Pixels:
+    """A mask as uint8 (H, W), 255 where the picture is made anew and 0 where it is kept.
+
+    Of a picture with transparency what is transparent is made anew, of any other what is white.
+
+    Raises:
+        EmptyBody, NotAnImage, TruncatedImage, TooManyPixels.
+    """
+    return _decoded(body, max_pixels, _anew)
+
+
+def _decoded(body: bytes, max_pixels: int, convert: Callable[[Image.Image], Pixels]) -> Pixels:
     with _opened(body, max_pixels) as image:
         try:
             image.load()
             turn = TURNS.get(_orientation(image))
-            pixels = _rgb(image)
+            pixels = convert(image)
         except (MemoryError, ServiceError):
             raise
         except Exception as error:  # damaged files make Pillow raise nearly anything
@@ -92,9 +110,14 @@ def decode(body: bytes, max_pixels: int) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def encode(pixels: Pixels, output: Output) -> bytes:
+def encode(pixels: Pixels, output: Output, *, quality: int | None = None) -> bytes:
     """uint8 (H, W, 3) or grey (H, W) as a file: PNG and WebP without loss, JPEG at quality 95 without
     subsampling.
+
+    Args:
+        pixels: the picture.
+        output: the format.
+        quality: 0 to 100 of the lossy formats; makes WebP lossy, says nothing to the others.
 
     Raises:
         InvalidParameter: the format cannot hold this size.
@@ -107,7 +130,9 @@ def encode(pixels: Pixels, output: Output) -> bytes:
     if output == "png":
         image.save(out, "PNG", compress_level=1)  # level 6 costs five times as long for a few percent
     elif output == "jpeg":
-        image.save(out, "JPEG", quality=95, subsampling=0)
+        image.save(out, "JPEG", quality=95 if quality is None else max(1, quality), subsampling=0)
+    elif quality is not None:
+        image.save(out, "WEBP", quality=quality, method=2)
     else:
         image.save(out, "WEBP", lossless=True, quality=0, method=0)
     return out.getvalue()
@@ -222,9 +247,21 @@ def _rgb(image: Image.Image) -> Pixels:
         deep = np.asarray(image).astype(np.int64).clip(0, 65_535)
         grey = ((deep + 128) // 257).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
+    if _has_alpha(image):
         layered = image.convert("RGBA")
         paper = Image.new("RGBA", layered.size, (255, 255, 255, 255))
         image = Image.alpha_composite(paper, layered)
     pixels: NDArray[Any] = np.asarray(image.convert("RGB"))  # convert gives 8 bits a channel
     return pixels
+
+
+def _anew(image: Image.Image) -> Pixels:
+    """Any mode -> uint8 (H, W), how much of each pixel a mask gives free."""
+    if _has_alpha(image):
+        opaque: Pixels = np.asarray(image.convert("RGBA").getchannel("A"))
+        return 255 - opaque
+    return np.asarray(Image.fromarray(_rgb(image)).convert("L"))
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return "transparency" in image.info or image.mode in ("RGBA", "LA", "PA")

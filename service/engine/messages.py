@@ -110,7 +110,9 @@ class GenerateJob(Job):
         label: class index; None for a model that is prompted.
         init: a picture's bytes to start from, brought to ``size``; None starts from noise.
         strength: with ``init``, in (0, 1]: the time on the path from picture (0) to noise (1) to start at.
-        mask: with ``init``, a picture's bytes, white where it is made anew and black where it is kept.
+        mask: with ``init``, a picture's bytes, white (or, where it has transparency, transparent) where it is made
+            anew; ``codecs.decode_mask`` reads it.
+        quality: 0 to 100 of a lossy ``output``; None for the format's own.
         sampler: of the steps.
     """
 
@@ -127,6 +129,7 @@ class GenerateJob(Job):
     init: bytes | None = None
     strength: float = 1.0
     mask: bytes | None = None
+    quality: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -245,3 +245,26 @@ def test_mutated_pictures_give_only_our_errors(kind: str) -> None:
             assert pixels.dtype == np.uint8
             assert pixels.ndim == 3
             assert pixels.shape[0] * pixels.shape[1] <= LIMIT
+
+
+def test_a_quality_makes_lossy_files_smaller() -> None:
+    pixels = picture(64, 48)
+    for output, kind in (("jpeg", "JPEG"), ("webp", "WEBP")):
+        sizes = [len(codecs.encode(pixels, output, quality=quality)) for quality in (0, 50, 100)]
+        assert sizes == sorted(sizes)
+        assert sizes[0] < len(codecs.encode(pixels, output))
+        with Image.open(io.BytesIO(codecs.encode(pixels, output, quality=50))) as image:
+            assert (image.format, image.size) == (kind, (48, 64))
+    assert codecs.encode(pixels, "png", quality=1) == codecs.encode(pixels, "png")
+
+
+def test_a_mask_is_what_is_transparent_or_else_white() -> None:
+    alpha = np.full((6, 4), 255, np.uint8)
+    alpha[1:3, 2:] = 0
+    colours = np.full((6, 4, 3), 200, np.uint8)
+    assert np.array_equal(codecs.decode_mask(as_file(np.dstack([colours, alpha])), 64), 255 - alpha)
+    grey = np.arange(24, dtype=np.uint8).reshape(6, 4) * 10
+    for pixels in (grey, np.repeat(grey[:, :, None], 3, axis=2)):
+        assert np.array_equal(codecs.decode_mask(as_file(pixels), 64), grey)
+    with pytest.raises(TooManyPixels):
+        codecs.decode_mask(as_file(grey), 23)

@@ -114,7 +114,13 @@ def pad_pixels(pixels: Pixels, size: tuple[int, ...]) -> Pixels:
 
 
 def picture_answer(
-    job_id: int, pictures: Sequence[Pixels], output: Output, headers: dict[str, str], facts: dict[str, object]
+    job_id: int,
+    pictures: Sequence[Pixels],
+    output: Output,
+    headers: dict[str, str],
+    facts: dict[str, object],
+    *,
+    quality: int | None = None,
 ) -> Answer:
     """One picture raw; several as JSON with base64, or as one array for npy.
 
@@ -124,17 +130,19 @@ def picture_answer(
         output: the format.
         headers: of the answer.
         facts: what stands beside ``data`` in the JSON.
+        quality: of lossy formats; None for the format's own.
     """
     if len(pictures) == 1:
-        return Answer(job_id, codecs.encode(pictures[0], output), codecs.MEDIA_TYPES[output], headers)
+        body = codecs.encode(pictures[0], output, quality=quality)
+        return Answer(job_id, body, codecs.MEDIA_TYPES[output], headers)
     if output == "npy":
         return Answer(job_id, wire.write_npy(np.stack(pictures)), codecs.MEDIA_TYPES[output], headers)
     data = [
-        {"index": index, "b64": base64.b64encode(codecs.encode(picture, output)).decode()}
+        {"index": index, "b64": base64.b64encode(codecs.encode(picture, output, quality=quality)).decode()}
         for index, picture in enumerate(pictures)
     ]
-    body = json.dumps({**facts, "media_type": codecs.MEDIA_TYPES[output], "data": data})
-    return Answer(job_id, body.encode(), "application/json", headers)
+    text = json.dumps({**facts, "media_type": codecs.MEDIA_TYPES[output], "data": data})
+    return Answer(job_id, text.encode(), "application/json", headers)
 
 
 def latent_headers(size: tuple[int, ...], spec_id: str) -> dict[str, str]:

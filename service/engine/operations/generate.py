@@ -49,7 +49,7 @@ class Generate:
         assert job.output != "latent"  # latents came as parts
         pictures = list(to_host(result[:, : job.size[0], : job.size[1]].contiguous()))
         facts: dict[str, object] = {"seed": job.seed, "size": list(job.size), "spec_id": spec_id}
-        return picture_answer(job.id, pictures, job.output, headers, facts)
+        return picture_answer(job.id, pictures, job.output, headers, facts, quality=job.quality)
 
     def _run(self, job: GenerateJob, how: Pass) -> dict[str, Tensor] | Tensor:
         latent = self._models.pipelines[job.model].generate(
