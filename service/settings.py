@@ -96,6 +96,22 @@ class Settings(BaseSettings):
         ge=0,
         description="Time that a server told to end still answers, so that balancers see it is not ready.",
     )
+    state: str = Field(
+        "", description="Folder of jobs and evaluations, which survive restarts; without it there are none."
+    )
+    data: str = Field("", description="`name=folder,...`, pictures that evaluations may name.")
+    job_places: int = Field(4, ge=1, le=256, description="Jobs of requests that run at once.")
+    evaluation_places: int = Field(1, ge=1, le=64, description="Evaluations that run at once.")
+    job_queue: int = Field(1000, ge=1, description="Jobs that may wait; beyond it 429.")
+    job_disk_bytes: int = Field(8 * 2**30, ge=2**20, description="Files of all jobs; beyond it 429.")
+    job_timeout_s: float = Field(86_400.0, gt=0, description="Longest run of one job.")
+    job_keep_s: float = Field(7 * 86_400.0, gt=0, description="How long a job that has ended is kept.")
+    job_attempts: int = Field(
+        3, ge=1, description="Times that a server may die under a job before that job is given up."
+    )
+    job_lease_s: float = Field(
+        30.0, gt=0.5, description="A server that hangs for so long loses its jobs to another on the same folder."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
     log_format: Literal["text", "json"] = Field(
         "text", description="Lines for people, or one JSON object a line."
@@ -118,6 +134,7 @@ class Settings(BaseSettings):
         if self.tile_side * self.tile_side > self.tile_above_pixels:
             raise ValueError("TESSERA_TILE_SIDE squared must not exceed TESSERA_TILE_ABOVE_PIXELS")
         parse_models(self.models)
+        parse_models(self.data, "TESSERA_DATA")
         return self
 
     @property
@@ -137,12 +154,17 @@ class Settings(BaseSettings):
         return tuple(hashlib.sha256(key.encode()).digest() for key in keys if key)
 
     @property
+    def data_sets(self) -> tuple[tuple[str, str], ...]:
+        """(name, folder) of every data set."""
+        return parse_models(self.data, "TESSERA_DATA")
+
+    @property
     def origins(self) -> list[str]:
         """Origins of ``cors_origins``."""
         return [origin.strip().rstrip("/") for origin in self.cors_origins.split(",") if origin.strip()]
 
 
-def parse_models(text: str) -> tuple[tuple[str, str], ...]:
+def parse_models(text: str, setting: str = "TESSERA_MODELS") -> tuple[tuple[str, str], ...]:
     """``"a=/x,b=/y"`` -> (("a", "/x"), ("b", "/y")).
 
     Raises:
@@ -154,10 +176,10 @@ def parse_models(text: str) -> tuple[tuple[str, str], ...]:
             continue
         name, found, path = item.partition("=")
         if not (found and name.strip() and path.strip()):
-            raise ValueError(f"TESSERA_MODELS: {item!r} is not name=folder; write name=folder,name=folder")
+            raise ValueError(f"{setting}: {item!r} is not name=folder; write name=folder,name=folder")
         if not all(letter.isalnum() or letter in "._-" for letter in name.strip()):
             raise ValueError(
-                f"TESSERA_MODELS: the name {name!r} may hold letters, digits, dot, dash, underscore"
+                f"{setting}: the name {name!r} may hold letters, digits, dot, dash, underscore"
             )
         pairs.append((name.strip(), path.strip()))
     return tuple(pairs)
