@@ -8,10 +8,12 @@ ServiceError
 │   └── NotFinite 422 · IndexOutOfRange 422
 ├── ParameterError: what was asked
 │   ├── InvalidParameter 422 · UnknownModel 404 · UnknownLabel 422 · WrongSize 422 · NoIndices 422
+│   ├── ModelRefused 403 · ModelExists 409 · ModelInUse 409
 │   └── RouteNotFound 404 · MethodNotAllowed 405 · UnknownRequest 404
 ├── KeyRefused: NoKey 401 · BadKey 401 · NotAllowed 403
 ├── RequestCancelled 410
 ├── Unavailable: ask again later
+│   ├── ModelLoading 503 · NoModelMemory 503 · ModelFailed 503 · ModelChanged 503
 │   └── QueueFull 429 · RateLimited 429 · NotReady 503 · Draining 503 · WorkerSilent 503 · WorkerDied 503 · TimedOut 504
 └── Failed: OutOfMemory 507 · InternalError 500
 
@@ -204,6 +206,27 @@ class NoIndices(ParameterError):
     code = "no_indices"
 
 
+class ModelRefused(ParameterError):
+    """A model that this server may not load."""
+
+    status = 403
+    code = "model_refused"
+
+
+class ModelExists(ParameterError):
+    """Another model has that name."""
+
+    status = 409
+    code = "model_exists"
+
+
+class ModelInUse(ParameterError):
+    """The model works for a request or for another model, and is not unloaded."""
+
+    status = 409
+    code = "model_in_use"
+
+
 class RouteNotFound(ParameterError):
     """No such address."""
 
@@ -325,6 +348,30 @@ class WorkerDied(Unavailable):
     """The worker process ended while it had this request."""
 
     code = "worker_died"
+
+
+class ModelLoading(Unavailable):
+    """The model is not loaded yet."""
+
+    code = "model_loading"
+
+
+class NoModelMemory(Unavailable):
+    """The models in use leave no room for this one within ``TESSERA_MODEL_MEMORY_BYTES``."""
+
+    code = "no_model_memory"
+
+
+class ModelFailed(Unavailable):
+    """The model could not be loaded; the message says why."""
+
+    code = "model_failed"
+
+
+class ModelChanged(Unavailable):
+    """The model's folder holds other weights than when it was read."""
+
+    code = "model_changed"
 
 
 class TimedOut(Unavailable):

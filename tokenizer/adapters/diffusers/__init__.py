@@ -18,8 +18,9 @@ from tokenizer.adapters.diffusers import dc, kl, tiny, vq
 from tokenizer.adapters.diffusers.convention import Statistics
 from tokenizer.backbones import dcae, taesd
 from tokenizer.bottlenecks.vq import VQ
-from tokenizer.config import TokenizerConfig, image_spec
+from tokenizer.config import TokenizerConfig
 from tokenizer.core import checkpoint
+from tokenizer.diffusers_spec import spec_of
 from tokenizer.layers.resnet import Encoder as ResnetEncoder
 from tokenizer.model import Autoencoder
 from tokenizer.spec import LatentSpec
@@ -81,12 +82,7 @@ def diffusers_config(
     config: Mapping[str, Any],
 ) -> tuple[TokenizerConfig, LatentSpec]:  # JSON of another project
     """Our configuration and spec for a configuration of theirs that has ``_class_name``."""
-    family = _FAMILIES[config["_class_name"]]
-    ours = family.config_from(config)
-    channels = ours.backbone.latent_channels
-    with torch.device("meta"):
-        codes = ours.bottleneck.build(channels).codes
-    return ours, family.spec_from(image_spec(channels, ours.backbone.spatial_factor, codes), config)
+    return _FAMILIES[config["_class_name"]].config_from(config), spec_of(config)
 
 
 def to_diffusers(autoencoder: Autoencoder, *, latents: Latents = "scaled") -> nn.Module:

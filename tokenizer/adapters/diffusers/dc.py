@@ -15,7 +15,6 @@ from tokenizer.backbones.dcae import Decoder, EfficientViTBlock, Encoder, ResBlo
 from tokenizer.backbones.dcae.resampling import Downsample, Upsample
 from tokenizer.config import TokenizerConfig
 from tokenizer.model import Autoencoder
-from tokenizer.spec import LatentSpec
 
 NAME = "AutoencoderDC"
 
@@ -94,11 +93,6 @@ def config_from(config: Mapping[str, Any]) -> TokenizerConfig:  # JSON of anothe
             "bottleneck": {"kind": "identity"},
         }
     )
-
-
-def spec_from(spec: LatentSpec, config: Mapping[str, Any]) -> LatentSpec:  # as above
-    """``spec`` with the normalisation their configuration states."""
-    return spec.from_convention(config.get("scaling_factor", 1.0))
 
 
 def tensors_from(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -18,7 +18,6 @@ from tokenizer.bottlenecks.kl import KL
 from tokenizer.config import TokenizerConfig
 from tokenizer.layers.resnet import Decoder, Encoder, GroupNorm
 from tokenizer.model import Autoencoder
-from tokenizer.spec import LatentSpec
 
 NAME = "AutoencoderKL"
 
@@ -39,20 +38,6 @@ def config_from(config: Mapping[str, Any]) -> TokenizerConfig:  # JSON of anothe
         **resnet.layout_from(NAME, config),
     }
     return TokenizerConfig.parse({"backbone": backbone, "bottleneck": {"kind": "kl"}})
-
-
-def spec_from(spec: LatentSpec, config: Mapping[str, Any]) -> LatentSpec:  # as above
-    """``spec`` with the normalisation their configuration states."""
-    scale, shift = config.get("scaling_factor", resnet.DEFAULT_SCALE), config.get("shift_factor")
-    mean, std = config.get("latents_mean"), config.get("latents_std")
-    if mean is None and std is None:
-        return spec.from_convention(scale, 0.0 if shift is None else shift)
-    if mean is None or std is None or shift is not None:
-        raise ValueError(
-            f"{NAME}: latents_mean and latents_std come together and without shift_factor, "
-            f"got latents_mean={mean}, latents_std={std}, shift_factor={shift}"
-        )
-    return spec.from_convention([scale / value for value in std], mean)
 
 
 def tensors_from(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,9 +10,6 @@ from tokenizer.adapters.diffusers.convention import refuse
 from tokenizer.adapters.diffusers.keys import Pair
 from tokenizer.layers.resnet import Attention, Chain, Decoder, Encoder, ResBlock
 
-# Kept out of the classes' own files, as old folders (sd-vae-ft-mse) leave it out of their config.json.
-DEFAULT_SCALE = 0.18215
-
 _SPATIAL = (("norm_layer.", "norm."), ("conv_y.", "scale."), ("conv_b.", "shift."))
 # Attention names of folders saved before diffusers 0.15 (sd-vae-ft-mse is one).
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}

@@ -17,7 +17,6 @@ from tokenizer.backbones.taesd import Decoder, Encoder
 from tokenizer.bottlenecks.identity import Identity
 from tokenizer.config import TokenizerConfig
 from tokenizer.model import Autoencoder
-from tokenizer.spec import LatentSpec
 
 NAME = "AutoencoderTiny"
 
@@ -47,11 +46,6 @@ def config_from(config: Mapping[str, Any]) -> TokenizerConfig:  # JSON of anothe
         backbone[f"{side}_width"] = widths[0]
         backbone[f"{side}_blocks"] = tuple(config.get(f"num_{side}_blocks", blocks))
     return TokenizerConfig.parse({"backbone": backbone, "bottleneck": {"kind": "identity"}})
-
-
-def spec_from(spec: LatentSpec, config: Mapping[str, Any]) -> LatentSpec:  # as above
-    """``spec`` with the normalisation their configuration states."""
-    return spec.from_convention(config.get("scaling_factor", 1.0), config.get("shift_factor") or 0.0)
 
 
 def tensors_from(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

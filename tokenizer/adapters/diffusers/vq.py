@@ -19,7 +19,6 @@ from tokenizer.bottlenecks.vq import VQ
 from tokenizer.config import TokenizerConfig
 from tokenizer.layers.resnet import Decoder, Encoder, SpatialNorm
 from tokenizer.model import Autoencoder
-from tokenizer.spec import LatentSpec
 
 NAME = "VQModel"
 
@@ -55,11 +54,6 @@ def config_from(config: Mapping[str, Any]) -> TokenizerConfig:  # JSON of anothe
             "bottleneck": {"kind": "vq", "codebook_size": config.get("num_vq_embeddings", 256)},
         }
     )
-
-
-def spec_from(spec: LatentSpec, config: Mapping[str, Any]) -> LatentSpec:  # as above
-    """``spec`` with the normalisation their configuration states."""
-    return spec.from_convention(config.get("scaling_factor", resnet.DEFAULT_SCALE))
 
 
 def tensors_from(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
