@@ -41,6 +41,11 @@ class JobQueue:
         return self._cost
 
     @property
+    def waiting(self) -> int:
+        """Jobs that the worker does not have yet."""
+        return len(self._admitted) - len(self._on_board)
+
+    @property
     def on_board(self) -> tuple[int, ...]:
         """Ids of the jobs that the worker has."""
         return tuple(self._on_board)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from service.engine.admission import JobQueue
 from service.engine.launch import WorkerHandle, spawn
 from service.engine.messages import Answer, Cancel, Dropped, Failure, Progress, Ready, StartFailed, Stop
+from service.engine.vitals import Vitals
 from service.errors import NotReady, OutOfMemory, RequestCancelled, ServiceError, TimedOut, WorkerDied
 from service.metrics import Metrics
 
@@ -70,6 +71,7 @@ class Engine:
         self._stopping = False
         self._failures = 0
         self._heard_at = 0.0
+        self._pulse: tuple[float, Vitals] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -86,6 +88,21 @@ class Engine:
     def cost(self) -> int:
         """Pixels that wait or run."""
         return self._queue.cost
+
+    @property
+    def depth(self) -> tuple[int, int]:
+        """Jobs that wait here, and jobs that the worker has."""
+        return self._queue.waiting, len(self._queue.on_board)
+
+    @property
+    def pulse_age_s(self) -> float | None:
+        """Seconds since the worker's last sign of life; None while it loads."""
+        return None if self._pulse is None else time.monotonic() - self._pulse[0]
+
+    @property
+    def device_memory(self) -> dict[str, int]:
+        """Bytes of the worker's device by kind, as of its last sign of life."""
+        return {} if self._pulse is None else self._pulse[1].device_memory
 
     def next_id(self) -> int:
         """A fresh id for a job."""
@@ -205,6 +222,9 @@ class Engine:
     def _on_message(self, handle: WorkerHandle | None, message: object) -> None:
         if handle is not self._handle:  # the last words of a worker that was replaced
             return
+        if isinstance(message, Vitals):  # the process lives; whether its jobs get on, others tell
+            self._pulse = time.monotonic(), message
+            return
         self._heard_at = time.monotonic()
         if isinstance(message, Answer):
             self._queue.done(message.id, message.timings_ms.get("core", 0.0) / 1000 / message.batch_size)
@@ -236,7 +256,7 @@ class Engine:
 
     async def _on_death(self) -> None:
         """Answer those on board, keep those who wait, start another worker."""
-        self._status = None
+        self._status = self._pulse = None
         lost = self._queue.on_board
         for job_id in lost:
             self._queue.done(job_id)

@@ -24,6 +24,7 @@ from service.engine.batching import Prepared, ReadyJobs
 from service.engine.messages import Cancel, Dropped, Failure, Job, Ready, StartFailed, Stop
 from service.engine.models import Models, load, warm_up
 from service.engine.operations.base import Pass
+from service.engine.vitals import start_pulse
 from service.errors import InternalError, OutOfMemory, ServiceError
 
 if TYPE_CHECKING:
@@ -86,6 +87,10 @@ class Worker:
     def num_ready(self) -> int:
         """Jobs that are prepared and wait for the network."""
         return len(self._ready)
+
+    def beat(self) -> None:
+        """Show signs of life from now on."""
+        start_pulse(self._send, self._device.type)
 
     def serve(self) -> None:
         """Take messages until Stop or until the other process is gone."""
@@ -239,4 +244,6 @@ def main(connection: Connection, settings: WorkerSettings) -> None:
         connection.send(StartFailed(str(error) or type(error).__name__))
         return
     connection.send(Ready(str(models.device), str(models.dtype).removeprefix("torch.")))
-    Worker(connection, models).serve()
+    worker = Worker(connection, models)
+    worker.beat()
+    worker.serve()
