@@ -9,7 +9,9 @@ ServiceError
 ├── ParameterError: what was asked
 │   ├── InvalidParameter 422 · UnknownModel 404 · UnknownLabel 422 · WrongSize 422 · NoIndices 422
 │   ├── ModelRefused 403 · ModelExists 409 · ModelInUse 409
-│   └── RouteNotFound 404 · MethodNotAllowed 405 · UnknownRequest 404
+│   ├── RouteNotFound 404 · MethodNotAllowed 405 · UnknownRequest 404
+│   └── JobsOff 404 · UnknownJob 404 · UnknownDataSet 404 · NoReport 404 · JobNotFinished 409 · NoResult 409
+│       · IdempotencyConflict 422 · BadRange 416 (service/jobs/errors.py)
 ├── KeyRefused: NoKey 401 · BadKey 401 · NotAllowed 403
 ├── RequestCancelled 410
 ├── Unavailable: ask again later
