@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from service.codecs import Output
 from tokenizer.core.config import Config
@@ -64,6 +64,13 @@ class GenerateRequest(Config):
     output: Literal["png", "jpeg", "webp", "npy", "latent"] = Field(
         "png", description="Format of the pictures, or the latents as safetensors."
     )
+    stream: StrictBool = Field(
+        False, description="Answer by server-sent events: progress, preview, then result or error."
+    )
+    previews: StrictBool = Field(
+        True, description="With stream: small JPEGs of the first picture as it would be by now."
+    )
+    progress_every: StrictInt = Field(1, ge=1, description="With stream: steps between two events.")
 
 
 class PictureItem(BaseModel):

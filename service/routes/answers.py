@@ -122,7 +122,7 @@ async def run(
     Raises:
         ClientGone, and what ``Engine.submit`` raises.
     """
-    if request.headers.get("x-cancel-on-disconnect", "").strip().lower() in ("false", "0", "no"):
+    if outlives_client(request):
         return respond(await service.engine.submit(job, on_progress=on_progress))
     work = asyncio.create_task(service.engine.submit(job, on_progress=on_progress))
     gone = asyncio.create_task(_disconnected(request))
@@ -135,6 +135,11 @@ async def run(
         for task in (work, gone):
             task.cancel()
         await asyncio.gather(work, gone, return_exceptions=True)
+
+
+def outlives_client(request: Request) -> bool:
+    """Whether the work goes on when the client leaves; the header ``x-cancel-on-disconnect: false`` says so."""
+    return request.headers.get("x-cancel-on-disconnect", "").strip().lower() in ("false", "0", "no")
 
 
 def respond(answer: Answer) -> Response:

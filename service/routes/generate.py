@@ -1,10 +1,12 @@
-"""Generate pictures or latents of a class."""
+"""Generate pictures or latents of a class, in one answer or as a stream of events."""
 
 from __future__ import annotations
 
+import asyncio
 import math
 import secrets
 import time
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -14,8 +16,19 @@ from service import codecs, wire
 from service.bodies import MAX_JSON_BYTES
 from service.engine.messages import GenerateJob
 from service.errors import InvalidParameter
-from service.routes.answers import PICTURE_TYPES, SIZE_HEADERS, error_answers, file_answer, run
+from service.routes.answers import (
+    PICTURE_TYPES,
+    SIZE_HEADERS,
+    Envelope,
+    envelope,
+    error_answers,
+    file_answer,
+    outlives_client,
+    run,
+)
+from service.routes.streams import admitted, result_event, tell
 from service.schemas import GenerateRequest
+from service.sse import Events, EventStream
 from service.state import Service, service_of
 from tokenizer.core.config import explain
 
@@ -28,7 +41,8 @@ ANSWER: dict[str, Any] = file_answer(  # OpenAPI is JSON
     (*PICTURE_TYPES, wire.SAFETENSORS_MEDIA_TYPE), SIZE_HEADERS | {"x-tessera-seed": "The seed used."}
 )
 ANSWER["content"] = ANSWER["content"] | {
-    "application/json": {"schema": {"$ref": "#/components/schemas/PicturesAnswer"}}
+    "application/json": {"schema": {"$ref": "#/components/schemas/PicturesAnswer"}},
+    "text/event-stream": {"schema": {"type": "string"}},
 }
 
 
@@ -44,7 +58,7 @@ ANSWER["content"] = ANSWER["content"] | {
     },
 )
 async def generate(request: Request) -> Response:
-    """A class and a seed -> one picture raw, several as JSON, or latents as safetensors."""
+    """A class and a seed -> one picture raw, several as JSON, latents as safetensors, or a stream of events."""
     service = service_of(request)
     service.engine.require_ready()
     async with service.bodies.read(request, max_bytes=MAX_JSON_BYTES) as body:
@@ -52,10 +66,28 @@ async def generate(request: Request) -> Response:
             asked = GenerateRequest.model_validate_json(body)
         except ValidationError as error:
             raise _refusal(error) from None
-    return await run(service, request, _job(service, asked))
+    job = job_of(service, asked, envelope(request, service))
+    return await _stream(service, request, job) if asked.stream else await run(service, request, job)
 
 
-def _job(service: Service, asked: GenerateRequest) -> GenerateJob:
+async def _stream(service: Service, request: Request, job: GenerateJob) -> EventStream:
+    """News while the steps run, then the result; see ``service/sse.py`` for slow clients and those that leave."""
+    events = Events()
+    work = await admitted(service, job, partial(tell, events))
+
+    async def finish() -> None:
+        events.put(await asyncio.to_thread(result_event, await work, job.seed))
+
+    headers = {"x-tessera-seed": str(job.seed)}
+    return EventStream(events, finish, outlive_client=outlives_client(request), headers=headers)
+
+
+def job_of(service: Service, asked: GenerateRequest, told: Envelope) -> GenerateJob:
+    """The job that a request asks for, checked against its model and the limits of this server.
+
+    Raises:
+        UnknownModel, UnknownLabel, WrongSize, InvalidParameter.
+    """
     model = service.registry.generator(asked.model)
     settings = service.settings
     num_steps = model.num_steps if asked.num_steps is None else asked.num_steps
@@ -85,6 +117,9 @@ def _job(service: Service, asked: GenerateRequest) -> GenerateJob:
         seed=secrets.randbelow(RANDOM_SEEDS) if asked.seed is None else asked.seed,
         size=size,
         output=asked.output,
+        progress_every=asked.progress_every if asked.stream else 0,
+        previews=asked.stream and asked.previews,
+        **told,
     )
 
 

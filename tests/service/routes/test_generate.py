@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from typing import Any
 
 import httpx
@@ -89,6 +90,43 @@ def test_a_size_it_cannot_make_lists_those_it_can(server: Server) -> None:
     facts = refused(generate(server, size=[64, 64]), 422, "wrong_size")
     assert facts["sizes"] == [[32, 32]]
     assert "[32, 32]" in facts["message"]
+
+
+def streamed(server: Server, **asked: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Events by name, comments left out."""
+    with server.client.stream("POST", "/v1/generate", json={"label": 1, "stream": True} | asked) as answer:
+        assert answer.status_code == 200, answer.read()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        text = answer.read().decode()
+    events = [block.split("\n") for block in text.split("\n\n") if block and not block.startswith(":")]
+    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in events]
+
+
+def test_a_stream_tells_the_steps_and_ends_with_what_would_have_been_answered(server: Server) -> None:
+    events = streamed(server, seed=7, num_steps=4, num_images=2)
+    names = [name for name, _ in events]
+    assert names[-1] == "result"
+    assert set(names[:-1]) <= {"progress", "preview"}
+    assert "progress" in names
+    steps = [facts["step"] for name, facts in events if name == "progress"]
+    assert steps == sorted(set(steps))
+    assert all(1 <= step <= facts["num_steps"] == 4 for step, (_, facts) in zip(steps, events, strict=False))
+    plain = generate(server, seed=7, num_steps=4, num_images=2).json()
+    result = events[-1][1]
+    assert plain.items() <= result.items()
+    assert result["batch_size"] >= 1
+
+
+def test_a_stream_of_one_picture_or_of_latents_has_the_same_bytes(server: Server) -> None:
+    for output in ("webp", "latent"):
+        ((name, result),) = streamed(server, seed=3, output=output, previews=False, progress_every=250)[-1:]
+        assert (name, result["seed"], result["size"]) == ("result", 3, [32, 32])
+        assert base64.b64decode(result["data"][0]["b64"]) == generate(server, seed=3, output=output).content
+
+
+def test_a_stream_refuses_with_a_status(server: Server) -> None:
+    refused(generate(server, stream=True, label="squircle"), 422, "unknown_label")
+    refused(generate(server, stream="yes"), 422, "invalid_parameter")
 
 
 def test_other_bodies(server: Server) -> None:
