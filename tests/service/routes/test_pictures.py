@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 from service.engine.operations.reconstruct import psnr
 from tests.service.conftest import Server, as_file, as_pixels, picture
 from tests.service.routes.conftest import Busy
-from tests.service.test_codecs import png_claiming
+from tests.service.codecs.test_reading import png_claiming
 
 
 def encoded(server: Server, pixels: np.ndarray, query: str = "") -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Pictures as bytes and as arrays, with Pillow. Host work only: run it in a thread, never on the event loop.
+"""Picture files -> pixels, with Pillow. Host work only: run it in a thread, never on the event loop.
 
 An allow-list of formats; the size is known before a pixel is decoded; orientation is applied and all other
 metadata dropped; transparency is laid over white. Arrays are uint8 (H, W, 3).
@@ -7,41 +7,25 @@ metadata dropped; transparency is laid over white. Arrays are uint8 (H, W, 3).
 from __future__ import annotations
 
 import io
-import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from service import wire
-from service.errors import (
-    EmptyBody,
-    InvalidParameter,
-    NotAnImage,
-    ServiceError,
-    TooManyPixels,
-    TruncatedImage,
-)
+from service.codecs.avif import avif_sizes, is_avif
+from service.codecs.webp import webp_size
+from service.errors import EmptyBody, NotAnImage, ServiceError, TooManyPixels, TruncatedImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Pixels = NDArray[np.uint8]
-Output = Literal["png", "jpeg", "webp", "npy"]
-OUTPUTS: tuple[str, ...] = get_args(Output)
-MEDIA_TYPES: dict[str, str] = {
-    "png": "image/png",
-    "jpeg": "image/jpeg",
-    "webp": "image/webp",
-    "npy": "application/x-npy",
-}
-# The longest side that a format can hold.
-MAX_SIDE: dict[str, int] = {"jpeg": 65_535, "webp": 16_383}
+    from numpy.typing import NDArray
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-ACCEPTED = "PNG, JPEG, WebP, BMP or GIF"
+    from service.codecs.writing import Pixels
+
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF")
+ACCEPTED = "PNG, JPEG, WebP, AVIF (a still picture), BMP or GIF"
 ORIENTATION_TAG = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -110,54 +94,19 @@ def _decoded(body: bytes, max_pixels: int, convert: Callable[[Image.Image], Pixe
     return np.ascontiguousarray(pixels)
 
 
-def encode(pixels: Pixels, output: Output, *, quality: int | None = None) -> bytes:
-    """uint8 (H, W, 3) or grey (H, W) as a file: PNG and WebP without loss, JPEG at quality 95 without
-    subsampling.
-
-    Args:
-        pixels: the picture.
-        output: the format.
-        quality: 0 to 100 of the lossy formats; makes WebP lossy, says nothing to the others.
-
-    Raises:
-        InvalidParameter: the format cannot hold this size.
-    """
-    if output == "npy":
-        return wire.write_npy(pixels)
-    check_output(output, (pixels.shape[0], pixels.shape[1]))
-    out = io.BytesIO()
-    image = Image.fromarray(pixels)
-    if output == "png":
-        image.save(out, "PNG", compress_level=1)  # level 6 costs five times as long for a few percent
-    elif output == "jpeg":
-        image.save(out, "JPEG", quality=95 if quality is None else max(1, quality), subsampling=0)
-    elif quality is not None:
-        image.save(out, "WEBP", quality=quality, method=2)
-    else:
-        image.save(out, "WEBP", lossless=True, quality=0, method=0)
-    return out.getvalue()
-
-
-def check_output(output: str, size: tuple[int, int]) -> None:
-    """InvalidParameter if the format cannot hold a picture of ``size`` (height, width)."""
-    limit = MAX_SIDE.get(output)
-    if limit is not None and max(size) > limit:
-        raise InvalidParameter(
-            f"{output} holds sides up to {limit} pixels, this picture is {size[0]},{size[1]}: ask for "
-            "output=png",
-            param="output",
-        )
-
-
 def _opened(body: bytes, max_pixels: int) -> ImageFile.ImageFile:
-    """Open without decoding; the size of WebP is checked before, as it allocates its canvas on opening."""
+    """Open without decoding; of WebP and AVIF every size is checked before, as they allocate by what they say."""
     if not body:
         raise EmptyBody(f"the body is empty: send the bytes of a {ACCEPTED} picture")
     kind = _sniff(body)
     if kind is None:
         raise NotAnImage(f"this is not a picture that is accepted here: send {ACCEPTED}")
-    if kind == "WEBP":
-        _refuse_pixels(*_webp_size(body), max_pixels)
+    try:
+        sizes = [webp_size(body)] if kind == "WEBP" else avif_sizes(body) if kind == "AVIF" else []
+    except ValueError as error:
+        raise _truncated(error) from None
+    for width, height in sizes:
+        _refuse_pixels(width, height, max_pixels)
     try:
         image = Image.open(io.BytesIO(body), formats=(kind,))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -181,30 +130,9 @@ def _sniff(body: bytes) -> str | None:
         return "WEBP"
     if body.startswith((b"GIF87a", b"GIF89a")):
         return "GIF"
+    if is_avif(body):
+        return "AVIF"
     return "BMP" if body.startswith(b"BM") else None
-
-
-def _webp_size(body: bytes) -> tuple[int, int]:
-    """(width, height) of the canvas, from the first chunk.
-
-    Source: RFC 9649 (WebP image format), sections 2.5 to 2.7; RFC 6386, section 9.1 (the VP8 frame header).
-    """
-    kind = body[12:16]
-    try:
-        if kind == b"VP8X":
-            return (
-                1 + int.from_bytes(body[24:27], "little"),
-                1 + struct.unpack_from("<I", body[27:30] + b"\0")[0],
-            )
-        if kind == b"VP8L":
-            bits: int = struct.unpack_from("<I", body, 21)[0]
-            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-        if kind == b"VP8 ":
-            width, height = struct.unpack_from("<HH", body, 26)
-            return width & 0x3FFF, height & 0x3FFF
-    except struct.error as error:
-        raise _truncated(error) from None
-    raise _truncated(ValueError("unknown WebP chunk"))
 
 
 def _refuse_pixels(width: int, height: int, max_pixels: int) -> None:

@@ -1,0 +1,38 @@
+"""Pictures as bytes and as arrays. Host work only: run it in a thread, never on the event loop.
+
+    reading.py   files -> pixels    tensors.py   npy and raw -> pixels    writing.py   pixels -> files
+    webp.py, avif.py                sizes that must be known before a decoder allocates
+
+Arrays are uint8 (H, W, 3), several (N, H, W, 3).
+"""
+
+from service.codecs.reading import ACCEPTED, FORMATS, PictureHeader, decode, decode_mask, inspect
+from service.codecs.tensors import read_pixels
+from service.codecs.writing import (
+    MAX_SIDE,
+    MEDIA_TYPES,
+    OUTPUTS,
+    QUALITIES,
+    Output,
+    Pixels,
+    check_output,
+    encode,
+)
+
+__all__ = [
+    "ACCEPTED",
+    "FORMATS",
+    "MAX_SIDE",
+    "MEDIA_TYPES",
+    "OUTPUTS",
+    "QUALITIES",
+    "Output",
+    "PictureHeader",
+    "Pixels",
+    "check_output",
+    "decode",
+    "decode_mask",
+    "encode",
+    "inspect",
+    "read_pixels",
+]
