@@ -1,4 +1,4 @@
-"""Request bodies: bounded in bytes and time, counted together, raw or as the field ``file`` of a form."""
+"""Request bodies: bounded in bytes and time, counted together, raw, as the field ``file`` of a form, or as a form."""
 
 from __future__ import annotations
 
@@ -49,6 +49,29 @@ class Bodies:
         Raises:
             BodyTooLarge, QueueFull, SlowBody, EmptyBody, BadForm.
         """
+        async with self._received(request, max_bytes) as body:
+            content_type = request.headers.get("content-type", "")
+            if content_type.strip().lower().startswith("multipart/"):
+                body = await asyncio.to_thread(file_of_form, body, content_type)
+            if not body:
+                raise EmptyBody("the body is empty: send the file itself, or a form with the field `file`")
+            yield body
+
+    @asynccontextmanager
+    async def read_form(
+        self, request: Request, *, max_parts: int = MAX_PARTS
+    ) -> AsyncIterator[dict[str, list[bytes]]]:
+        """The fields of a multipart form by name, each as often as it was sent; as ``read`` otherwise.
+
+        Raises:
+            BodyTooLarge, QueueFull, SlowBody, BadForm.
+        """
+        async with self._received(request, None) as body:
+            content_type = request.headers.get("content-type", "")
+            yield await asyncio.to_thread(fields_of_form, body, content_type, max_parts)
+
+    @asynccontextmanager
+    async def _received(self, request: Request, max_bytes: int | None) -> AsyncIterator[bytes]:
         limit = min(self._max_body_bytes, max_bytes or self._max_body_bytes)
         length = _declared(request, limit)
         if self._held and self._held + length > self._max_total_bytes:
@@ -64,11 +87,6 @@ class Bodies:
                 raise SlowBody(
                     f"the body did not arrive within {self._timeout_s:g} s: send it faster, or a smaller one"
                 ) from None
-            content_type = request.headers.get("content-type", "")
-            if content_type.strip().lower().startswith("multipart/"):
-                body = await asyncio.to_thread(file_of_form, body, content_type)
-            if not body:
-                raise EmptyBody("the body is empty: send the file itself, or a form with the field `file`")
             yield body
         finally:
             self._held -= length
@@ -80,36 +98,48 @@ def file_of_form(body: bytes, content_type: str) -> bytes:
     Raises:
         BadForm: the form is damaged or has no such field.
     """
+    fields = fields_of_form(body, content_type)
+    if FIELD not in fields:
+        names = ", ".join(repr(name[:32]) for name in fields) or "none"
+        raise BadForm(
+            f"the form has no field `file` (it has {names}): curl -F file=@picture.jpg", param=FIELD
+        )
+    return fields[FIELD][-1]
+
+
+def fields_of_form(body: bytes, content_type: str, max_parts: int = MAX_PARTS) -> dict[str, list[bytes]]:
+    """The contents of a multipart body by the name of the field, in order.
+
+    Raises:
+        BadForm: the form is damaged, cut short, or has more than ``max_parts`` parts.
+    """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data" or b"boundary" not in options:
         raise BadForm(
             "a form must be multipart/form-data with a boundary: curl -F file=@picture.jpg makes one"
         )
-    form = _Form()
+    form = _Form(max_parts)
     try:
         parser = MultipartParser(options[b"boundary"], form.callbacks())
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
-        raise BadForm(
-            f"the form cannot be read ({error}): send the picture as the raw body instead"
-        ) from None
+        raise BadForm(f"the form cannot be read ({error}): curl -F file=@picture.jpg makes one") from None
     if not form.complete:
-        raise BadForm("the form is cut short: send it whole, or send the picture as the raw body")
-    if FIELD not in form.files:
-        names = ", ".join(repr(name[:32]) for name in form.files) or "none"
-        raise BadForm(
-            f"the form has no field `file` (it has {names}): curl -F file=@picture.jpg", param=FIELD
-        )
-    return bytes(form.files[FIELD])
+        raise BadForm("the form is cut short: send it whole")
+    fields: dict[str, list[bytes]] = {}
+    for name, content in form.parts:
+        fields.setdefault(name, []).append(bytes(content))
+    return fields
 
 
 class _Form:
     """Collects the parts of a form; data is (bytes, start, end) as python-multipart calls back."""
 
-    def __init__(self) -> None:
-        self.files: dict[str, bytearray] = {}
+    def __init__(self, max_parts: int) -> None:
+        self.parts: list[tuple[str, bytearray]] = []
         self.complete = False
+        self._max_parts = max_parts
         self._count = 0
         self._field = bytearray()
         self._value = bytearray()
@@ -122,14 +152,14 @@ class _Form:
             "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
             "on_header_end": self._header,
             "on_headers_finished": self._headers,
-            "on_part_data": lambda data, start, end: self.files[self._name].extend(data[start:end]),
+            "on_part_data": lambda data, start, end: self.parts[-1][1].extend(data[start:end]),
             "on_end": self._end,
         }
 
     def _begin(self) -> None:
         self._count += 1
-        if self._count > MAX_PARTS:
-            raise BadForm(f"the form has more than {MAX_PARTS} parts: send one field `file`")
+        if self._count > self._max_parts:
+            raise BadForm(f"the form has more than {self._max_parts} parts: send fewer fields")
         self._name = ""
 
     def _header(self) -> None:
@@ -140,7 +170,7 @@ class _Form:
         self._value.clear()
 
     def _headers(self) -> None:
-        self.files[self._name] = bytearray()
+        self.parts.append((self._name, bytearray()))
 
     def _end(self) -> None:
         self.complete = True

@@ -8,7 +8,7 @@ import pytest
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from service.bodies import Bodies, file_of_form
+from service.bodies import Bodies, fields_of_form, file_of_form
 from service.errors import BadForm, BodyTooLarge, EmptyBody, QueueFull, ServiceError, SlowBody
 
 TYPE = 'multipart/form-data; boundary="b0"'
@@ -137,6 +137,22 @@ def test_the_file_of_a_form() -> None:
 def test_other_forms_are_explained(body: bytes, kind: str) -> None:
     with pytest.raises(BadForm):
         file_of_form(body, kind)
+
+
+def test_the_fields_of_a_form_keep_their_order_and_number() -> None:
+    body = form(("image[]", b"1"), ("prompt", b"hat"), ("image[]", b"2"))
+    assert fields_of_form(body, TYPE) == {"image[]": [b"1", b"2"], "prompt": [b"hat"]}
+    with pytest.raises(BadForm, match="more than 2 parts"):
+        fields_of_form(body, TYPE, max_parts=2)
+
+    async def course() -> None:
+        reader = Bodies(max_body_bytes=1000, max_total_bytes=1000, timeout_s=30.0)
+        async with reader.read_form(request([body], content_type=TYPE)) as fields:
+            assert fields["prompt"] == [b"hat"]
+            assert reader.held_bytes == 1000
+        assert reader.held_bytes == 0
+
+    asyncio.run(course())
 
 
 def test_the_fields_there_are_named() -> None:
