@@ -8,14 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from service.codecs import Output
+from service.codecs import Output, Pixels
+from service.wire import Array
 
 if TYPE_CHECKING:
     from service.errors import ServiceError
-    from service.wire import Array, Indices
+    from service.wire import Indices, LatentDtype
 
 Kind = Literal["tokenizer", "generator"]
 Priority = Literal["interactive", "batch"]
+Bundle = Literal["json", "zip"]
+TensorAnswer = Literal["x_hat", "unit", "uint8"]
 Sampler = Literal["euler", "heun"]  # the names of diffusion.samplers, which imports torch
 
 
@@ -43,6 +46,10 @@ class WorkerSettings:
     before_threads: int
     after_threads: int
     log_level: str
+    buckets: str = "auto"
+    pass_s: float = 1.0
+    warmup_s: float = 20.0
+    compile: Literal["auto", "off", "on"] = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +65,7 @@ class Job:
         priority: ``batch`` runs when nothing interactive waits.
         deadline: ``time.monotonic()`` after which it is dropped and answered TimedOut.
         bucket: the batch bucket that the caller pinned; it runs in passes of that bucket only.
+        decode_bucket: with it, of the passes that decode what was generated, where that is another one.
         progress_every: Progress messages wanted every so many steps; 0 for none.
         previews: with a small picture in them.
     """
@@ -70,36 +78,76 @@ class Job:
     priority: Priority = "interactive"
     deadline: float | None = None
     bucket: int | None = None
+    decode_bucket: int | None = None
     progress_every: int = 0
     previews: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """How latents of another convention relate to the raw ones: ``raw = z / scaling_factor + shift_factor``.
+
+    None leaves a step out. Raw is what the tokenizer's bottleneck gives, before its spec normalises it; ``own`` says
+    that z is normalised as the spec does.
+    """
+
+    scaling_factor: float | None = None
+    shift_factor: float | None = None
+    own: bool = False
+
+
+# Pictures as they were sent: a file; several files of one size; uint8 (N, H, W, 3); or float32 (N, 3, H, W) in [-1, 1].
+Pictures = bytes | tuple[bytes, ...] | Pixels | Array
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodeJob(Job):
-    """A picture's bytes -> a latent or its indices, or a picture of them."""
+    """Pictures -> their latents or indices, or a picture of them.
 
-    body: bytes
-    format: Literal["safetensors", "npy", "png"]
+    Attributes:
+        body: the pictures.
+        dtype: of the elements of latents.
+        convention: of a raw tensor that diffusers' clients read, in place of ``format`` and ``dtype``.
+    """
+
+    body: Pictures
+    format: Literal["safetensors", "npy", "raw", "png"]
     view: Literal["rgb", "channels"]
     what: Literal["latent", "indices"] = "latent"
+    dtype: LatentDtype = "float32"
+    convention: Convention | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconstructJob(Job):
-    """A picture's bytes -> the picture that comes back, and its PSNR."""
+    """A picture -> the picture that comes back, and its PSNR."""
 
-    body: bytes
+    body: Pictures
     output: Output
+    quality: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeJob(Job):
-    """A checked latent, its parts or its indices -> pictures."""
+    """A checked latent, its parts or its indices -> pictures.
+
+    Attributes:
+        parts: float32 (B, C, ...) by name, normalised, or as ``convention`` says.
+        bundle: how pictures are put together; None gives one alone and several as JSON.
+        quality: 0 to 100 of a lossy ``output``; None for the format's own.
+        convention: of the latent, where it is not the spec's.
+        tensor: in place of ``output``, a raw tensor that diffusers' clients read: the decoder's own x_hat
+            (B, 3, H, W), the same brought to [0, 1], or uint8 (B, H, W, 3).
+    """
 
     parts: dict[str, Array]
     indices: Indices | None = None
     size: tuple[int, int]
     output: Output
+    bundle: Bundle | None = None
+    quality: int | None = None
+    convention: Convention | None = None
+    tensor: TensorAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +178,11 @@ class GenerateJob(Job):
     strength: float = 1.0
     mask: bytes | None = None
     quality: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineJob(GenerateJob):
+    """The same of a pipeline of diffusers, which makes pictures only, and all of a request's together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +246,29 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Models are loaded and warm."""
+    """Models are loaded and warm.
+
+    Attributes:
+        device, dtype: of the worker.
+        loaded: what each model took.
+        seconds_per_cost: by kind of job (the name of its class) and model, as measured.
+    """
 
     device: str
     dtype: str
+    loaded: tuple[ModelLoaded, ...] = ()
+    seconds_per_cost: dict[tuple[str, str], float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryShort:
+    """A pass did not fit into the device's memory; what becomes of its jobs is told apart.
+
+    Attributes:
+        rows: of the pass, padding counted.
+    """
+
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +306,8 @@ class Answer:
         batch_size: jobs in the network pass that made it.
         timings_ms: by stage: queue, before, core, after.
         bucket: the batch bucket it ran in; the same request pinned to it gives the same bytes.
+        decode_bucket: with generation, the bucket that decoded it.
+        core_seconds: its share of the network's time.
     """
 
     id: int
@@ -243,6 +317,8 @@ class Answer:
     batch_size: int = 1
     timings_ms: dict[str, float] = field(default_factory=dict)
     bucket: int | None = None
+    decode_bucket: int | None = None
+    core_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
