@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from service.codecs import Output
+from service.registry.served import MAX_PROMPT_CHARACTERS
 from tokenizer.core.config import Config
 
 MAX_SEED = 2**53 - 1  # the largest whole number that every JSON reader keeps exact
@@ -43,7 +44,15 @@ class PictureQuery(Query):
 class GenerateRequest(Config):
     """Body of /v1/generate."""
 
-    label: StrictInt | StrictStr = Field(description="Class, by index or by name.")
+    label: StrictInt | StrictStr | None = Field(
+        None, description="Class, by index or by name, for models conditioned on classes."
+    )
+    prompt: StrictStr | None = Field(
+        None, max_length=MAX_PROMPT_CHARACTERS, description="Text, for models conditioned on texts."
+    )
+    negative_prompt: StrictStr | None = Field(
+        None, max_length=MAX_PROMPT_CHARACTERS, description="What the picture should not show; with `prompt`."
+    )
     model: StrictStr | None = Field(
         None, description="A generator of GET /v1/models; the default without it."
     )
@@ -59,7 +68,8 @@ class GenerateRequest(Config):
     )
     seed: StrictInt | None = Field(None, ge=0, le=MAX_SEED, description="Random, and told, without it.")
     size: tuple[StrictInt, StrictInt] | None = Field(
-        None, description="[height, width], one of the model's `sizes`; its first without it."
+        None,
+        description="[height, width]: one of the model's `sizes`, or multiples of its `size_multiple`; else its own.",
     )
     output: Literal["png", "jpeg", "webp", "npy", "latent"] = Field(
         "png", description="Format of the pictures, or the latents as safetensors."

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from service import codecs
 from service.errors import InvalidParameter, TooManyPixels, UnknownLabel, WrongSize
 
 if TYPE_CHECKING:
@@ -155,6 +156,27 @@ class ServedGenerator:
             param="size",
             details=details,
         )
+
+    def check_output(self, output: str, size: tuple[int, int], max_pixels: int) -> None:
+        """Refuse a picture that is too large, for this server or for the format, and latents of a pipeline.
+
+        Raises:
+            TooManyPixels, InvalidParameter.
+        """
+        if math.prod(size) > max_pixels:
+            raise TooManyPixels(
+                f"a picture of {size[1]}x{size[0]} has more than the {max_pixels} pixels that this server makes: ask "
+                "for a smaller one",
+                param="size",
+                details={"max_pixels": max_pixels},
+            )
+        if output != "latent":
+            codecs.check_output(output, size)
+        elif self.pipeline is not None:
+            raise InvalidParameter(
+                f"generator {self.name!r} is a {self.pipeline} and answers pictures only: ask for output=png",
+                param="output",
+            )
 
     def checked_guidance(self, guidance: float | None) -> float:
         """``guidance``, or the model's own for None.

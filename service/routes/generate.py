@@ -1,4 +1,4 @@
-"""Generate pictures or latents of a class, in one answer or as a stream of events."""
+"""Generate pictures or latents of a class or a text, in one answer or as a stream of events."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from service import codecs, wire
+from service import wire
 from service.bodies import MAX_JSON_BYTES
-from service.engine.messages import GenerateJob
+from service.engine.messages import GenerateJob, PipelineJob
 from service.errors import InvalidParameter
 from service.routes.answers import (
     PICTURE_TYPES,
@@ -58,7 +58,7 @@ ANSWER["content"] = ANSWER["content"] | {
     },
 )
 async def generate(request: Request) -> Response:
-    """A class and a seed -> one picture raw, several as JSON, latents as safetensors, or a stream of events."""
+    """A class or a text, and a seed -> one picture raw, several as JSON, latents, or a stream of events."""
     service = service_of(request)
     service.engine.require_ready()
     async with service.bodies.read(request, max_bytes=MAX_JSON_BYTES) as body:
@@ -86,12 +86,12 @@ def job_of(service: Service, asked: GenerateRequest, told: Envelope) -> Generate
     """The job that a request asks for, checked against its model and the limits of this server.
 
     Raises:
-        UnknownModel, UnknownLabel, WrongSize, InvalidParameter.
+        UnknownModel, UnknownLabel, WrongSize, TooManyPixels, InvalidParameter.
     """
     model = service.registry.generator(asked.model)
     settings = service.settings
     num_steps = model.num_steps if asked.num_steps is None else asked.num_steps
-    guidance = model.guidance if asked.guidance is None else asked.guidance
+    guidance = model.checked_guidance(asked.guidance)
     limits = (
         ("num_images", asked.num_images, settings.max_images),
         ("num_steps", num_steps, settings.max_steps),
@@ -102,15 +102,18 @@ def job_of(service: Service, asked: GenerateRequest, told: Envelope) -> Generate
             raise InvalidParameter(
                 f"{name} is {value}, this server takes up to {limit}: ask for less", param=name
             )
+    condition = model.condition(asked.label, asked.prompt, asked.negative_prompt)
     size = model.size(asked.size)
-    if asked.output != "latent":
-        codecs.check_output(asked.output, size)
-    return GenerateJob(
+    model.check_output(asked.output, size, settings.max_pixels)
+    kind = GenerateJob if model.pipeline is None else PipelineJob
+    return kind(
         id=service.engine.next_id(),
         model=model.name,
         cost=math.ceil(asked.num_images * math.prod(size) * (1 + num_steps / STEPS_PER_DECODE)),
         submitted_at=time.monotonic(),
-        label=model.label(asked.label),
+        label=condition.label,
+        prompt=condition.prompt,
+        negative_prompt=condition.negative_prompt,
         num_images=asked.num_images,
         num_steps=num_steps,
         guidance=guidance,
@@ -127,6 +130,6 @@ def _refusal(error: ValidationError) -> InvalidParameter:
     first = error.errors()[0]["loc"]
     message = " · ".join(line[:200] for line in explain(error, GenerateRequest).splitlines()[:5])
     return InvalidParameter(
-        f'the body must be JSON like {{"label": 0, "seed": 7}}: {message}',
+        f'the body must be JSON like {{"label": 0, "seed": 7}} or {{"prompt": "a red fox"}}: {message}',
         param=str(first[0]) if first else None,
     )
