@@ -22,13 +22,14 @@ from tokenizer.core import checkpoint, optim, seeding
 from tokenizer.core.config import from_cli, refusals
 from tokenizer.core.descent import Descent, DivergedError
 from tokenizer.core.ema import EMA
-from tokenizer.core.run import autocast, build_accelerator, crossed, refuse_changes
+from tokenizer.core.run import autocast, build_accelerator, compile_modules, crossed, refuse_changes
 from tokenizer.core.tracking import Averages, Tracker, grid
 from tokenizer.data.images import Images, Positions, Sample, TrainingOrder, loader
 from tokenizer.data.transforms import to_pixels
 from tokenizer.layers.recompute import recompute_blocks
 from tokenizer.loading import config_of, load, load_folder
-from tokenizer.losses.adversarial import Adversary
+from tokenizer.losses.adversarial import Adversary, last_kernel
+from tokenizer.losses.cut import Cut
 from tokenizer.losses.objective import Objective
 from tokenizer.model import Autoencoder
 from tokenizer.preview import preview, psnr
@@ -199,8 +200,9 @@ def build_phase(run: Run, phase: Phase) -> PhaseParts:
     if config.recompute:
         recompute_blocks(run.model.encoder, run.model.decoder)
     if config.compile:
-        run.model.encoder.compile()
-        run.model.decoder.compile()
+        adaptive = phase.adversary is not None and phase.adversary.adaptive
+        apart = last_kernel(run.model.decoder)[0] if adaptive else None
+        compile_modules(run.model.encoder, run.model.decoder, apart=apart)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         run.model = nn.SyncBatchNorm.convert_sync_batchnorm(run.model)  # type: ignore[no-untyped-call]  # torch's
     regularizers = build_regularizers(phase.regularizers)
@@ -210,7 +212,8 @@ def build_phase(run: Run, phase: Phase) -> PhaseParts:
     adversary = None
     if phase.adversary is not None:
         torch.manual_seed(seeding.key(config.seed, "adversary"))
-        adversary = Adversary(phase.adversary, accelerator, last_weight(run.model), phase.span, phase.batch)
+        _, kernel = last_kernel(run.model.decoder)
+        adversary = Adversary(phase.adversary, accelerator, kernel, phase.span, phase.batch)
     return PhaseParts(phase, wrapped, objective, optimizer, descent, adversary)
 
 
@@ -231,14 +234,18 @@ def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) ->
         with parts.descent.accumulating(last):
             with autocast(device, run.config.precision):
                 step = parts.wrapped(x, draw, sample=parts.phase.sample, noise=noise)
-            losses = parts.objective(step, step.target)
-            total = losses.total + total_penalty(parts.phase.regularizers, step)
+            cut = Cut(step)
+            losses = parts.objective(cut.step, step.target)
+            loss = losses.total + total_penalty(parts.phase.regularizers, cut.step)
+            cut.differentiate(loss)
+            total = loss.detach()
             if adversary is not None:
                 with autocast(device, run.config.precision):
-                    term = adversary.term(step.x_hat, losses.total, batch["key"])
-                total = total + term.loss
+                    term = adversary.term(step.x_hat, cut.gradient(cut.step.x_hat), batch["key"])
+                cut.add(cut.step.x_hat, term.gradient)
+                total = total + term.value
                 log.add({f"adversary/{name}": value for name, value in term.stats.items()})
-            parts.descent.backward(total / count)
+            parts.descent.backward(cut.surrogate() / count, total)
         log.add({f"loss/{name}": value for name, value in losses.terms.items()} | {"loss/total": total})
         log.add({f"bottleneck/{name}": value for name, value in step.bottleneck.stats.items()})
         log.add({f"penalty/{kind}": value.detach() for kind, value in step.penalties.items()})
@@ -372,14 +379,6 @@ def choose_trained(model: nn.Module, patterns: tuple[str, ...]) -> None:
 def trained_names(model: nn.Module) -> list[str]:
     """Names of the parameters that move."""
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-
-
-def last_weight(model: Autoencoder) -> nn.Parameter:
-    """The decoder's last kernel that trains, where the adversary's gradient is compared."""
-    weights = [p for p in model.decoder.parameters() if p.ndim >= 2 and p.requires_grad]
-    if not weights:
-        raise ValueError("an adversary needs a phase in which a kernel of the decoder trains")
-    return weights[-1]
 
 
 def main() -> None:

@@ -59,9 +59,10 @@ class Descent:
         with contextlib.nullcontext() if last else self.accelerator.no_sync(self.module):
             yield
 
-    def backward(self, loss: Tensor) -> None:
-        """Accumulate the gradient of a micro-batch's share of the loss."""
-        self._finite = self._finite * torch.isfinite(loss.detach()).float()
+    def backward(self, loss: Tensor, value: Tensor | None = None) -> None:
+        """Accumulate the gradient of a micro-batch's share of the loss; ``value`` is what must be finite, if not it."""
+        checked = loss if value is None else value
+        self._finite = self._finite * torch.isfinite(checked.detach()).float()
         self.accelerator.backward(loss)
 
     def step(self, images: int) -> float | None:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from torch import nn
 
 Precision = Literal["fp32", "bf16"]
 
@@ -24,6 +25,19 @@ def build_accelerator(seed: int, *, deterministic: bool) -> Accelerator:
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager[None]:
     """bfloat16 for what is safe in it, or nothing."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def compile_modules(*modules: nn.Module, apart: nn.Module | None = None) -> None:
+    """``torch.compile`` them in place; ``apart``, somewhere inside, stays as it is.
+
+    The gradient of one parameter inside a compiled graph costs the whole graph's backward pass; that of a module
+    that stands apart costs its own. Compiled code keeps its buffers, so that more than one gradient can be asked for.
+    """
+    torch._functorch.config.donated_buffer = False
+    if apart is not None:
+        apart.forward = torch.compiler.disable(apart.forward)  # type: ignore[method-assign]
+    for module in modules:
+        module.compile()
 
 
 def crossed(before: int, after: int, every: int) -> bool:

@@ -126,11 +126,13 @@ class AdversaryTerm:
     """What the adversary adds to the autoencoder's loss.
 
     Attributes:
-        loss: weighted scalar with gradient.
+        value: weighted scalar, detached.
+        gradient: of that scalar with respect to x_hat, (B, 3, H, W).
         stats: detached scalars for the log.
     """
 
-    loss: Tensor
+    value: Tensor
+    gradient: Tensor
     stats: dict[str, Tensor]
 
 
@@ -169,25 +171,32 @@ class Adversary:
         """Whether it takes part in a step that begins after ``images`` of the phase."""
         return images >= self.config.start_images
 
-    def term(self, x_hat: Tensor, reconstruction: Tensor, keys: Tensor) -> AdversaryTerm:
-        """What to add to ``reconstruction``, the scalar of the other losses, for x_hat (B, 3, H, W) with keys (B,)."""
+    def term(self, x_hat: Tensor, gradient: Tensor, keys: Tensor) -> AdversaryTerm:
+        """What it asks of x_hat (B, 3, H, W), with the model's graph, of samples with keys (B,).
+
+        ``gradient`` is that of the other losses with respect to x_hat. Only the decoder's last kernel is
+        differentiated here, and the discriminator; no gradient stays in either.
+        """
+        leaf = x_hat.detach().requires_grad_()
         self.discriminator.requires_grad_(False)
-        seen = self.augment(x_hat, self.augment.draw(keys))
-        fooling = self.losses.fool(self.discriminator(seen).float())
+        fooling = self.losses.fool(self.discriminator(self.augment(leaf, self.augment.draw(keys))).float())
         self.discriminator.requires_grad_(True)
+        (own,) = torch.autograd.grad(fooling, leaf)
         weight = torch.as_tensor(self.config.weight, device=x_hat.device)
         if self.config.adaptive:
-            weight = weight * self._ratio(reconstruction, fooling)
-        return AdversaryTerm(weight * fooling, {"fooling": fooling.detach(), "adversary_weight": weight})
+            weight = weight * self._ratio(x_hat, gradient, own)
+        fooling = fooling.detach()
+        stats = {"fooling": fooling, "adversary_weight": weight}
+        return AdversaryTerm(weight * fooling, weight.to(own.dtype) * own, stats)
 
-    def _ratio(self, reconstruction: Tensor, fooling: Tensor) -> Tensor:
-        """|d reconstruction| / |d fooling| at the last layer, of the gradients averaged over processes.
+    def _ratio(self, x_hat: Tensor, of_others: Tensor, of_fooling: Tensor) -> Tensor:
+        """|d others| / |d fooling| at the last layer, of the gradients averaged over processes.
 
         Source: Esser et al. 2021, Taming Transformers, arXiv 2012.09841, equation 7.
         """
         norms = []
-        for loss in (reconstruction, fooling):
-            (gradient,) = torch.autograd.grad(loss, self.last_layer, retain_graph=True)
+        for outer in (of_others, of_fooling):
+            (gradient,) = torch.autograd.grad(x_hat, self.last_layer, outer, retain_graph=True)
             norms.append(self.accelerator.reduce(gradient.float(), "mean").norm())
         ratio = norms[0] / (norms[1] + 1e-4)
         return torch.nan_to_num(ratio, nan=0.0, posinf=MAX_ADAPTIVE).clamp(0.0, MAX_ADAPTIVE).detach()
@@ -282,3 +291,20 @@ def gradient_penalty(real: Tensor, x: Tensor) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(real.flatten(1).mean(dim=1).sum(), x, create_graph=True)
     return gradient.float().square().flatten(1).sum(dim=1).mean()
+
+
+def last_kernel(decoder: nn.Module) -> tuple[nn.Module, nn.Parameter]:
+    """The decoder's last kernel that trains, where gradients are compared, and the module that owns it.
+
+    Raises:
+        ValueError: if no kernel trains.
+    """
+    kernels = [
+        (module, parameter)
+        for module in decoder.modules()
+        for parameter in module.parameters(recurse=False)
+        if parameter.ndim >= 2 and parameter.requires_grad
+    ]
+    if not kernels:
+        raise ValueError("an adversary needs a phase in which a kernel of the decoder trains")
+    return kernels[-1]

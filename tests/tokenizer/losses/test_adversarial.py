@@ -5,7 +5,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from tokenizer.losses.adversarial import GAMES, Adversary, AdversaryConfig, LeCAM, gradient_penalty
+from tokenizer.losses.adversarial import (
+    GAMES,
+    Adversary,
+    AdversaryConfig,
+    LeCAM,
+    gradient_penalty,
+    last_kernel,
+)
 
 KEYS = torch.tensor([3, 4])
 
@@ -17,11 +24,18 @@ def players(**changes: object) -> tuple[nn.Conv2d, Adversary, Tensor]:
     return layer, Adversary(config, Accelerator(cpu=True), layer.weight, 100, 2), torch.randn(2, 3, 32, 32)
 
 
+def gradient_of(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Of the mean absolute error, with respect to x_hat."""
+    leaf = x_hat.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad((leaf - x).abs().mean(), leaf)
+    return gradient
+
+
 def test_the_autoencoders_turn_leaves_no_gradient_in_the_discriminator() -> None:
     layer, adversary, x = players()
     x_hat = layer(x)
-    reconstruction = (x_hat - x).abs().mean()
-    (reconstruction + adversary.term(x_hat, reconstruction, KEYS).loss).backward()
+    term = adversary.term(x_hat, gradient_of(x_hat, x), KEYS)
+    x_hat.backward(term.gradient)
     assert layer.weight.grad is not None
     assert all(parameter.grad is None for parameter in adversary.discriminator.parameters())
     assert all(parameter.requires_grad for parameter in adversary.discriminator.parameters())
@@ -48,18 +62,21 @@ def test_adaptive_weight_is_the_ratio_of_gradients() -> None:
     layer, adversary, x = players(weight=0.5)
     x_hat = layer(x)
     reconstruction = (x_hat - x).abs().mean()
-    term = adversary.term(x_hat, reconstruction, KEYS)
+    term = adversary.term(x_hat, gradient_of(x_hat, x), KEYS)
     (of_reconstruction,) = torch.autograd.grad(reconstruction, layer.weight, retain_graph=True)
     fooling = -adversary.discriminator(x_hat).mean()
-    (of_fooling,) = torch.autograd.grad(fooling, layer.weight)
+    (of_fooling,) = torch.autograd.grad(fooling, layer.weight, retain_graph=True)
     want = 0.5 * of_reconstruction.norm() / (of_fooling.norm() + 1e-4)
     assert float(term.stats["adversary_weight"]) == pytest.approx(float(want), rel=1e-5)
+    assert float(term.value) == pytest.approx(float((want * fooling).detach()), rel=1e-5)
+    (at_x_hat,) = torch.autograd.grad(fooling, x_hat)
+    torch.testing.assert_close(term.gradient, want * at_x_hat, rtol=1e-5, atol=1e-8)
 
 
 def test_an_adaptive_weight_that_is_not_finite_switches_off() -> None:
     layer, adversary, x = players()
     x_hat = layer(x)
-    term = adversary.term(x_hat, x_hat.sum() * float("nan"), KEYS)
+    term = adversary.term(x_hat, torch.full_like(x_hat, float("nan")), KEYS)
     assert float(term.stats["adversary_weight"]) == 0.0
 
 
@@ -68,7 +85,7 @@ def test_start_point_and_fixed_weight() -> None:
     assert not adversary.starts_at(9)
     assert adversary.starts_at(10)
     x_hat = layer(x)
-    assert float(adversary.term(x_hat, x_hat.mean(), KEYS).stats["adversary_weight"]) == 0.25
+    assert float(adversary.term(x_hat, torch.ones_like(x_hat), KEYS).stats["adversary_weight"]) == 0.25
 
 
 def test_state_survives() -> None:
@@ -162,7 +179,7 @@ def test_both_players_see_one_augmentation_of_a_sample() -> None:
     with torch.no_grad():
         x_hat = layer(x)
     adversary.config = adversary.config.model_copy(update={"adaptive": False})
-    adversary.term(x_hat, x_hat.sum(), KEYS)
+    adversary.term(x_hat, torch.ones_like(x_hat), KEYS)
     adversary.learn(x, x_hat, KEYS, images=0, micro_batches=1, last=True)
     fake_of_one, both = seen
     assert torch.equal(fake_of_one, both[2:])
@@ -181,3 +198,14 @@ def test_losses_at_logits_that_are_known() -> None:
     assert float(GAMES["non_saturating"].fool(zero)) == log2
     probability = torch.sigmoid(two[:1])
     assert float(GAMES["non_saturating"].fool(two)) == pytest.approx(float(-probability.log()))
+
+
+def test_the_last_kernel_that_trains_and_its_owner() -> None:
+    decoder = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv2d(4, 3, 1), nn.BatchNorm2d(3)))
+    owner, kernel = last_kernel(decoder)
+    assert owner is decoder[1][0]
+    assert kernel is decoder[1][0].weight
+    kernel.requires_grad_(False)
+    assert last_kernel(decoder)[1] is decoder[0].weight
+    with pytest.raises(ValueError, match="kernel of the decoder trains"):
+        last_kernel(decoder.requires_grad_(False))
