@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import uuid
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
-from service.errors import InternalError, InvalidParameter, MethodNotAllowed, RouteNotFound, ServiceError
-from service.keys import require_key
-from service.routes import generate, page, pictures, requests, status
+from service import openapi
+from service.access import CLIENT_CLOSED_REQUEST, Access, Defects, record_of
+from service.errors import (
+    InvalidParameter,
+    KeyRefused,
+    MethodNotAllowed,
+    RouteNotFound,
+    ServiceError,
+    Unavailable,
+)
+from service.guard import require_key
+from service.routes import generate, metrics, page, pictures, requests, status
 from service.routes.answers import ClientGone
-from service.schemas import GenerateRequest, PicturesAnswer
-from service.state import Service
+from service.state import Service, service_of
+from service.tracing import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -29,7 +38,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VERSION = "0.1.0"
-CLIENT_CLOSED_REQUEST = 499  # nobody reads it; access logs do
 
 
 def create_app(settings: Settings, on_fatal: Callable[[str], None] = logger.critical) -> FastAPI:
@@ -40,17 +48,22 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = logger.crit
         on_fatal: called with a sentence when the worker cannot start at all.
 
     Raises:
-        ValueError: a model of the settings cannot be served.
+        ValueError: a model of the settings cannot be served, keys cannot be read, or tracing is not installed.
     """
+    tracing = Tracing.to(settings.otel_endpoint)
     service = Service.build(settings, on_fatal)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        beating = asyncio.create_task(service.heartbeat.run())
         await service.engine.start()
         try:
             yield
         finally:
             await service.engine.stop()
+            beating.cancel()
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="Tessera",
@@ -65,19 +78,38 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = logger.crit
     for router in (pictures.router, generate.router, requests.router, status.models_router):
         app.include_router(router, dependencies=guarded)
     app.include_router(status.health_router)
+    app.include_router(metrics.router)
     app.include_router(page.router)
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientGone, _client_gone)
     app.add_exception_handler(ClientDisconnect, _client_gone)
-    app.add_exception_handler(Exception, _defect)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    _surround(app, service, tracing)
     return app
 
 
-async def _service_error(_: Request, error: Exception) -> Response:
+def _surround(app: FastAPI, service: Service, tracing: Tracing | None) -> None:
+    """The layers around the routes; the last one added is the outermost."""
+    metrics.watch(service)
+    app.add_middleware(Defects, answer=_service_error)
+    if service.settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.settings.origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
+    app.add_middleware(Access, metrics=service.metrics, drain=service.drain, tracing=tracing)
+
+
+async def _service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ServiceError)
+    record_of(request).error = error.code
+    if isinstance(error, Unavailable | KeyRefused):
+        service_of(request).metrics.refused(error.code)
     return JSONResponse(error.to_json(), error.status, headers=error.headers)
 
 
@@ -106,23 +138,3 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _client_gone(_: Request, __: Exception) -> Response:
     return Response(status_code=CLIENT_CLOSED_REQUEST)
-
-
-async def _defect(request: Request, error: Exception) -> Response:
-    incident = uuid.uuid4().hex[:12]
-    logger.error("incident %s in %s %s", incident, request.method, request.url.path, exc_info=error)
-    message = f"the server failed on this request; its log has the reason under incident {incident}"
-    return await _service_error(request, InternalError(message, details={"incident": incident}))
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:  # OpenAPI is JSON
-    """FastAPI's document, with the schemas of bodies that routes read themselves."""
-    if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-        schemas = document["components"]["schemas"]
-        for model in (GenerateRequest, PicturesAnswer):
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schemas |= schema.pop("$defs", {})
-            schemas[model.__name__] = schema
-        app.openapi_schema = document
-    return app.openapi_schema

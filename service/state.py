@@ -1,14 +1,19 @@
-"""What the routes share: settings, registry, engine, bodies, metrics; one of each in a process."""
+"""What the routes share: settings, registry, engine, keys, metrics and the rest; one of each in a process."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.bodies import Bodies
-from service.engine.engine import Engine
+from service.draining import Drain
 from service.engine.messages import WorkerSettings
+from service.heartbeat import Heartbeat
+from service.keys import Keys
+from service.metering import Meter, MeteredEngine
 from service.metrics import Metrics
+from service.rate_limits import RateLimits
 from service.registry import Registry
 
 if TYPE_CHECKING:
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
 
     from fastapi import Request
 
+    from service.engine.engine import Engine
     from service.settings import Settings
 
 
@@ -28,14 +34,24 @@ class Service:
     engine: Engine
     bodies: Bodies
     metrics: Metrics
+    keys: Keys
+    meter: Meter
+    drain: Drain = field(default_factory=Drain)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
     @classmethod
     def build(cls, settings: Settings, on_fatal: Callable[[str], None]) -> Service:
         """Read the registry and put the parts together; nothing is started.
 
         Raises:
-            ValueError: a model of the settings cannot be served.
+            ValueError: a model of the settings cannot be served, or the keys cannot be read.
         """
+        keys = Keys(
+            settings.key_hashes,
+            Path(settings.keys_file) if settings.keys_file else None,
+            requests_per_minute=settings.requests_per_minute,
+            pixels_per_minute=settings.pixels_per_minute,
+        )
         registry = Registry.read(settings.models)
         worker = WorkerSettings(
             models=registry.sources(),
@@ -49,6 +65,7 @@ class Service:
             before_threads=settings.before_threads,
             after_threads=settings.after_threads,
             log_level=settings.log_level,
+            log_format=settings.log_format,
         )
         bodies = Bodies(
             max_body_bytes=settings.max_body_bytes,
@@ -56,8 +73,14 @@ class Service:
             timeout_s=settings.body_timeout_s,
         )
         metrics = Metrics()
-        engine = Engine(settings, worker, on_fatal, metrics)
-        return cls(settings, registry, engine, bodies, metrics)
+        meter = Meter(settings, RateLimits())
+        engine = MeteredEngine(settings, worker, on_fatal, metrics, meter)
+        return cls(settings, registry, engine, bodies, metrics, keys, meter)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether work is taken: the models are warm, and the end is not near."""
+        return self.engine.status is not None and not self.drain.begun
 
 
 def service_of(request: Request) -> Service:

@@ -46,6 +46,7 @@ class WorkerSettings:
     before_threads: int
     after_threads: int
     log_level: str
+    log_format: Literal["text", "json"] = "text"
     buckets: str = "auto"
     pass_s: float = 1.0
     warmup_s: float = 20.0

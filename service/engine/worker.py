@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from service import logs
 from service.engine import operations
 from service.engine.batching import Prepared, ReadyJobs
 from service.engine.messages import Cancel, Dropped, Failure, Job, Ready, StartFailed, Stop
@@ -234,7 +235,7 @@ def main(connection: Connection, settings: WorkerSettings) -> None:
     """The whole life of the worker process."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the HTTP process decides when; its end closes the pipe
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s: worker: %(message)s")
+    logs.configure(settings.log_level, settings.log_format, "worker")
     try:
         models = load(settings)
         warm_up(models)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-import uuid
-from typing import TYPE_CHECKING, Any, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
 from fastapi import Request, Response
 
+from service.access import record_of
 from service.codecs import MEDIA_TYPES
 from service.engine.messages import Priority
 from service.errors import InvalidParameter
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from service.engine.messages import Answer, Job, Progress
     from service.state import Service
-
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 FILE_BODY: dict[str, Any] = {  # OpenAPI is JSON
@@ -71,6 +69,7 @@ def envelope(request: Request, service: Service) -> Envelope:
 
     Raises:
         InvalidParameter: naming the header.
+        NotAllowed: the key may not ask for that priority.
     """
     timeout_ms = _whole_number(request, "x-timeout-ms", int(1000 * service.settings.request_timeout_s))
     bucket = _whole_number(request, "x-batch-bucket", service.settings.max_batch)
@@ -79,23 +78,22 @@ def envelope(request: Request, service: Service) -> Envelope:
             f"x-batch-bucket is {bucket}: buckets are powers of two, as the same header of an answer tells",
             param="x-batch-bucket",
         )
-    priority = request.headers.get("x-priority", "interactive")
-    if priority not in get_args(Priority):
+    priority = request.headers.get("x-priority")
+    if priority not in (None, *get_args(Priority)):
         raise InvalidParameter(
             f"x-priority is {priority[:64]!r}: send {' or '.join(get_args(Priority))}", param="x-priority"
         )
     return Envelope(
         request_id=request_id_of(request),
-        priority="batch" if priority == "batch" else "interactive",
+        priority=record_of(request).caller.allow_priority(cast("Priority | None", priority)),
         deadline=None if timeout_ms is None else time.monotonic() + timeout_ms / 1000,
         bucket=bucket,
     )
 
 
 def request_id_of(request: Request) -> str:
-    """The id that the middleware gave, else that of the header, else a fresh one."""
-    known = getattr(request.state, "request_id", None) or request.headers.get("x-request-id", "")
-    return str(known) if REQUEST_ID.fullmatch(str(known)) else uuid.uuid4().hex
+    """The id that the request came with or was given; see ``access``."""
+    return record_of(request).request_id
 
 
 def _whole_number(request: Request, name: str, most: int) -> int | None:
@@ -169,7 +167,8 @@ def file_answer(media_types: tuple[str, ...], headers: dict[str, str]) -> dict[s
 
 def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:  # the type that FastAPI asks for
     """These statuses and those that every route can answer, all in the one error shape."""
-    always = {401: "No key, or not a known one.", 429: "Full: ask again after Retry-After seconds."}
+    always = {401: "No key, or not a known one.", 403: "The key may not do this."}
+    always |= {429: "Full, or over a rate: ask again after Retry-After seconds."}
     always |= {410: "Cancelled by DELETE /v1/requests/{id}."}
     always |= {500: "The server failed.", 503: "Not ready, or the worker died.", 504: "Took too long."}
     own = dict.fromkeys(statuses, "The request cannot be served; the sentence says what to do.")

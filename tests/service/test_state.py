@@ -14,7 +14,7 @@ def test_the_worker_gets_what_the_settings_say(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[WorkerSettings] = []
-    monkeypatch.setattr("service.state.Engine", lambda _, worker, *__: found.append(worker))
+    monkeypatch.setattr("service.state.MeteredEngine", lambda _, worker, *__: found.append(worker))
     settings = Settings(models=models_setting(models), max_batch=3, device="cpu")
     Service.build(settings, print)
     (worker,) = found

@@ -1,0 +1,160 @@
+"""The OpenAPI document: FastAPI's, with schemas of bodies that routes read themselves, and examples of everything.
+
+Errors are shown from the tree in ``errors.py``: every status of a route lists the codes that can come with it, in the
+sentences of their classes, so that a new error is documented by being written.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from fastapi.openapi.utils import get_openapi
+
+from service.errors import ServiceError, Unavailable
+from service.schemas import GenerateRequest, PicturesAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi import FastAPI
+    from pydantic import BaseModel
+
+Json = dict[str, Any]  # OpenAPI is JSON
+
+# Schemas of bodies that routes read or write as bytes.
+SCHEMAS: tuple[type[BaseModel], ...] = (GenerateRequest, PicturesAnswer)
+# Values of parameters that show what they are for.
+PARAMETERS: dict[str, object] = {
+    "model": "demo",
+    "x-tessera-size": "480,640",
+    "x-tessera-spec": "0123456789abcdef",
+    "x-request-id": "report-7",
+    "x-priority": "batch",
+    "x-timeout-ms": 5000,
+    "x-batch-bucket": 4,
+    "request_id": "report-7",
+    "quality": 90,
+}
+# JSON bodies by the name of their schema, where the schema has no example of its own.
+BODIES: dict[str, Json] = {
+    "GenerateRequest": {
+        "one": {"summary": "One picture of a class", "value": {"label": 0, "seed": 7}},
+        "several": {
+            "summary": "Four pictures in twelve steps, as JSON",
+            "value": {"label": "dress", "num_images": 4, "num_steps": 12, "guidance": 2.5, "output": "webp"},
+        },
+        "latent": {"summary": "The latent, to decode later", "value": {"label": 1, "output": "latent"}},
+    },
+    "PicturesAnswer": {
+        "two": {
+            "summary": "Two pictures",
+            "value": {
+                "seed": 7,
+                "size": [128, 128],
+                "spec_id": "0123456789abcdef",
+                "media_type": "image/png",
+                "data": [{"index": 0, "b64": "iVBORw0KGgo="}, {"index": 1, "b64": "iVBORw0KGgo="}],
+            },
+        }
+    },
+    "StatusAnswer": {"up": {"value": {"status": "ready"}}},
+    "CancelAnswer": {"ended": {"value": {"id": "report-7", "cancelled": True}}},
+    "ModelsAnswer": {
+        "one": {
+            "summary": "One tokenizer, no generator",
+            "value": {
+                "data": [
+                    {
+                        "name": "demo",
+                        "kind": "tokenizer",
+                        "default": True,
+                        "spec_id": "0123456789abcdef",
+                        "spec": {"parts": [{"name": "z", "layout": "2d", "channels": 32}]},
+                        "codes": None,
+                        "licence": "CC0-1.0",
+                        "figures": {"psnr": 27.4},
+                        "weights_bytes": 27000000,
+                    }
+                ],
+                "limits": {
+                    "max_body_bytes": 33554432,
+                    "max_pixels": 16777216,
+                    "max_images": 16,
+                    "max_steps": 250,
+                    "max_guidance": 20.0,
+                },
+            },
+        }
+    },
+}
+
+
+def document(app: FastAPI) -> Json:
+    """The document, made once."""
+    if app.openapi_schema is None:
+        found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        schemas = found["components"]["schemas"]
+        for model in SCHEMAS:
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= schema.pop("$defs", {})
+            schemas[model.__name__] = schema
+        for _, operation in operations(found):
+            _add_examples(operation)
+        app.openapi_schema = found
+    return app.openapi_schema
+
+
+def operations(found: Json) -> Iterator[tuple[str, Json]]:
+    """``("POST /v1/encode", operation)`` of every route."""
+    for path, item in found["paths"].items():
+        for method, operation in item.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def error_examples(status: int) -> Json:
+    """An example of every error that has this status, by its code."""
+    return {
+        kind.code: {"summary": _sentence(kind), "value": _example(kind)}
+        for kind in leaves()
+        if kind.status == status
+    }
+
+
+def leaves(kind: type[ServiceError] = ServiceError) -> list[type[ServiceError]]:
+    """Every error that is answered: those without subclasses, in the order of the tree."""
+    children = kind.__subclasses__()
+    return [leaf for child in children for leaf in leaves(child)] or [kind]
+
+
+def _add_examples(operation: Json) -> None:
+    for parameter in operation.get("parameters", []):
+        if parameter["name"] in PARAMETERS and "example" not in parameter:
+            parameter["example"] = PARAMETERS[parameter["name"]]
+    _add_to_content(operation.get("requestBody", {}).get("content", {}))
+    for status, answer in operation["responses"].items():
+        content = answer.get("content", {})
+        if status.isdecimal() and int(status) >= 400:
+            for media in content.values():
+                media.setdefault("examples", error_examples(int(status)))
+        else:
+            _add_to_content(content)
+
+
+def _add_to_content(content: Json) -> None:
+    for media_type, media in content.items():
+        name = str(media.get("schema", {}).get("$ref", "")).rsplit("/", 1)[-1]
+        shown = "example" in media or "examples" in media
+        if media_type == "application/json" and name in BODIES and not shown:
+            media["examples"] = BODIES[name]
+
+
+def _sentence(kind: type[ServiceError]) -> str:
+    """The first sentence of an error's docstring, in plain words."""
+    text = " ".join((kind.__doc__ or kind.code).split())
+    return re.split(r"(?<=\.) ", text, maxsplit=1)[0].replace("`", "")
+
+
+def _example(kind: type[ServiceError]) -> Json:
+    details: dict[str, object] = {"retry_after_s": 2.5} if issubclass(kind, Unavailable) else {}
+    return kind(_sentence(kind), details=details).to_json()
