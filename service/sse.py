@@ -114,7 +114,6 @@ class EventStream(Response):
         events: what ``work`` puts its events in.
         work: returns when there are no more events; cancelled when the client leaves.
         on_error: the event that tells of a failure of ``work``.
-        on_end: called in any case at the end.
         outlive_client: let ``work`` finish when the client leaves.
         headers: further ones.
         heartbeat_s: silence after which a comment is sent.
@@ -129,7 +128,6 @@ class EventStream(Response):
         work: Callable[[], Awaitable[None]],
         *,
         on_error: Callable[[ServiceError], bytes] = error_event,
-        on_end: Callable[[], Awaitable[object]] | None = None,
         outlive_client: bool = False,
         headers: Mapping[str, str] | None = None,
         heartbeat_s: float = HEARTBEAT_S,
@@ -140,9 +138,13 @@ class EventStream(Response):
         self._events = events
         self._work = work
         self._on_error = on_error
-        self._on_end = on_end
+        self._on_end: Callable[[], Awaitable[object]] | None = None
         self._outlive_client = outlive_client
         self._heartbeat_s = heartbeat_s
+
+    def at_end(self, then: Callable[[], Awaitable[object]]) -> None:
+        """Do this when all is over, however it ended."""
+        self._on_end = then
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -139,7 +139,9 @@ def test_a_failure_becomes_an_event(failure: Exception, code: str, caplog: pytes
         async def on_end() -> None:
             ended.append("end")
 
-        await answered(EventStream(Events(), work, on_end=on_end), client)
+        stream = EventStream(Events(), work)
+        stream.at_end(on_end)
+        await answered(stream, client)
         return client
 
     text = asyncio.run(course()).text
