@@ -6,8 +6,10 @@ Letters: B batch, C latent channels, H W pixels.
 from __future__ import annotations
 
 import base64
+import io
 import json
 import threading
+import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.codecs import Output, Pixels
+    from service.engine.messages import Bundle
+
+ZIP_MEDIA_TYPE = "application/zip"
 
 J = TypeVar("J", contravariant=True)
 P = TypeVar("P")
@@ -80,8 +85,12 @@ def pad_rows(x: Tensor, rows: int) -> Tensor:
 
 def from_pixels(pixels: Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
     """uint8 (H, W, 3) each, on the host -> x (B, 3, H, W) in [-1, 1] on the device; bytes travel."""
-    stacked = torch.stack([item.to(device, non_blocking=True) for item in pixels])
-    return (stacked.permute(0, 3, 1, 2).float() / 127.5 - 1.0).to(dtype)
+    return scaled(torch.stack([item.to(device, non_blocking=True) for item in pixels]), dtype)
+
+
+def scaled(pixels: Tensor, dtype: torch.dtype) -> Tensor:
+    """uint8 (B, H, W, 3) -> x (B, 3, H, W) in [-1, 1], where they are."""
+    return (pixels.permute(0, 3, 1, 2).float() / 127.5 - 1.0).to(dtype)
 
 
 def to_pixels(x_hat: Tensor) -> Tensor:
@@ -108,9 +117,16 @@ def to_host(tensor: Tensor) -> NDArray[Any]:  # float32 latents and uint8 pixels
 
 
 def pad_pixels(pixels: Pixels, size: tuple[int, ...]) -> Pixels:
-    """uint8 (H, W, 3) -> (*size, 3), the last rows and columns repeated, as the tokenizer itself would."""
-    height, width = pixels.shape[:2]
-    return np.pad(pixels, ((0, size[0] - height), (0, size[1] - width), (0, 0)), mode="edge")
+    """uint8 (..., H, W, 3) -> (..., *size, 3), the last rows and columns repeated, as the tokenizer itself would."""
+    return pad_edges(pixels, size, first=pixels.ndim - 3)
+
+
+def pad_edges(array: NDArray[Any], size: tuple[int, ...], *, first: int) -> NDArray[Any]:  # of any type
+    """The axes from ``first`` on grow to ``size``, their last values repeated."""
+    widths = [(0, 0)] * array.ndim
+    for axis, side in enumerate(size, start=first):
+        widths[axis] = (0, side - array.shape[axis])
+    return np.pad(array, widths, mode="edge") if any(more for _, more in widths) else array
 
 
 def picture_answer(
@@ -121,8 +137,9 @@ def picture_answer(
     facts: dict[str, object],
     *,
     quality: int | None = None,
+    bundle: Bundle | None = None,
 ) -> Answer:
-    """One picture raw; several as JSON with base64, or as one array for npy.
+    """One picture alone; several as JSON with base64, or as one array for npy and raw; or bundled as asked.
 
     Args:
         job_id: of the job.
@@ -131,18 +148,34 @@ def picture_answer(
         headers: of the answer.
         facts: what stands beside ``data`` in the JSON.
         quality: of lossy formats; None for the format's own.
+        bundle: JSON or a zip archive, however many there are.
     """
-    if len(pictures) == 1:
-        body = codecs.encode(pictures[0], output, quality=quality)
-        return Answer(job_id, body, codecs.MEDIA_TYPES[output], headers)
-    if output == "npy":
-        return Answer(job_id, wire.write_npy(np.stack(pictures)), codecs.MEDIA_TYPES[output], headers)
-    data = [
-        {"index": index, "b64": base64.b64encode(codecs.encode(picture, output, quality=quality)).decode()}
-        for index, picture in enumerate(pictures)
-    ]
-    text = json.dumps({**facts, "media_type": codecs.MEDIA_TYPES[output], "data": data})
+    media_type = codecs.MEDIA_TYPES[output]
+    if bundle is None and output in ("npy", "raw"):
+        array = pictures[0] if len(pictures) == 1 else np.stack(pictures)
+        if output == "npy":
+            return Answer(job_id, wire.write_npy(array), media_type, headers)
+        told = {"x-tessera-shape": write_size(array.shape), "x-tessera-dtype": "uint8"}
+        return Answer(job_id, wire.write_raw(array, "uint8"), media_type, headers | told)
+    files = [codecs.encode(picture, output, quality=quality) for picture in pictures]
+    if bundle is None and len(files) == 1:
+        return Answer(job_id, files[0], media_type, headers)
+    if bundle == "zip":
+        return Answer(job_id, zipped(files, output), ZIP_MEDIA_TYPE, headers)
+    data = [{"index": index, "b64": base64.b64encode(file).decode()} for index, file in enumerate(files)]
+    text = json.dumps({**facts, "media_type": media_type, "data": data})
     return Answer(job_id, text.encode(), "application/json", headers)
+
+
+def zipped(files: Sequence[bytes], suffix: str) -> bytes:
+    """An archive of ``000.png, 001.png, ...``, not compressed again; the same files give the same bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for index, file in enumerate(files):
+            archive.writestr(
+                zipfile.ZipInfo(f"{index:03}.{suffix}"), file
+            )  # dated 1980, as the format begins
+    return out.getvalue()
 
 
 def latent_headers(size: tuple[int, ...], spec_id: str) -> dict[str, str]:

@@ -19,10 +19,11 @@ from service.engine.operations.base import (
     to_host,
     to_pixels,
 )
+from service.engine.operations.foreign import tensor_answer, to_normalised, to_unit
 from tokenizer.spec import Latent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -38,12 +39,14 @@ class LatentOnHost:
         tensors: parts (B, C, ...) float32, or indices (B, ...) int64, by part.
         coded: whether they are indices.
         padded: the size that they decode to.
+        floating: whether x_hat itself is wanted, not pixels.
     """
 
     model: str
     tensors: dict[str, Tensor]
     coded: bool
     padded: tuple[int, int]
+    floating: bool = False
 
 
 class Decode:
@@ -53,22 +56,26 @@ class Decode:
         self._models = models
 
     def before(self, job: DecodeJob) -> Prepared[LatentOnHost]:
-        """Copy out of the message, pin."""
+        """Copy out of the message, bring to the spec's convention, pin."""
         device = self._models.device
         spec = self._models.tokenizers[job.model].spec
         coded = job.indices is not None
         arrays = {name: np.array(part) for name, part in job.parts.items()}
         if job.indices is not None:
             arrays = {spec.z.name: job.indices.astype(np.int64)}
-        tensors = {name: pin(torch.from_numpy(array), device) for name, array in arrays.items()}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        if job.convention is not None:
+            tensors = {name: to_normalised(z, spec, job.convention) for name, z in tensors.items()}
+        tensors = {name: pin(tensor, device) for name, tensor in tensors.items()}
         height, width = spec.padded(job.size)
         samples = next(iter(tensors.values())).shape[0]
-        key = ("decode", job.model, height, width, coded)
-        payload = LatentOnHost(job.model, tensors, coded, (height, width))
+        floating = job.tensor in ("x_hat", "unit")
+        key = ("decode", job.model, height, width, coded, floating)
+        payload = LatentOnHost(job.model, tensors, coded, (height, width), floating)
         return Prepared(job.id, key, samples * height * width, payload, rows=samples)
 
     def core(self, batch: Sequence[LatentOnHost], how: Pass) -> Sequence[Tensor]:
-        """uint8 (B, H', W', 3) of each payload."""
+        """uint8 (B, H', W', 3) of each payload, or x_hat (B, 3, H', W') where that is wanted."""
         device, dtype = self._models.device, self._models.dtype
         first = batch[0]
         counts = [next(iter(item.tensors.values())).shape[0] for item in batch]
@@ -80,27 +87,44 @@ class Decode:
             latent = Latent({}, first.padded, indices=tensors)
         else:
             latent = Latent({name: value.to(dtype) for name, value in tensors.items()}, first.padded)
-        return torch.split(decode(self._models, first.model, latent, how), counts)
+        wanted = decode_floating if first.floating else decode
+        return torch.split(wanted(self._models, first.model, latent, how), counts)
 
     def after(self, job: DecodeJob, payload: LatentOnHost, result: Tensor) -> Answer:
         """Crop and encode."""
         headers = latent_headers(job.size, self._models.tokenizers[job.model].spec_id)
-        pictures = list(to_host(result[:, : job.size[0], : job.size[1]].contiguous()))
+        height, width = job.size
+        if payload.floating:
+            x_hat = result[:, :, :height, :width]
+            return tensor_answer(job.id, to_unit(x_hat) if job.tensor == "unit" else x_hat, headers)
+        cropped = result[:, :height, :width].contiguous()
+        if job.tensor == "uint8":
+            return tensor_answer(job.id, cropped, headers)
+        pictures = list(to_host(cropped))
         facts: dict[str, object] = {"size": list(job.size), "spec_id": headers["x-tessera-spec"]}
-        return picture_answer(job.id, pictures, job.output, headers, facts)
+        return picture_answer(
+            job.id, pictures, job.output, headers, facts, quality=job.quality, bundle=job.bundle
+        )
 
 
 def decode(models: Models, model: str, latent: Latent, how: Pass) -> Tensor:
     """A latent of a padded size, on the device -> uint8 (B, H', W', 3), in passes of the bucket's rows."""
+    return torch.cat([to_pixels(x_hat) for x_hat in _passes(models, model, latent, how)])
+
+
+def decode_floating(models: Models, model: str, latent: Latent, how: Pass) -> Tensor:
+    """The same -> x_hat (B, 3, H', W'), about [-1, 1], as the network gives it."""
+    return torch.cat(list(_passes(models, model, latent, how)))
+
+
+def _passes(models: Models, model: str, latent: Latent, how: Pass) -> Iterator[Tensor]:
     tokenizer = models.tokenizers[model]
     tiles = models.tiles(latent.size, tiled=how.tiled)
     count = len(next(iter((latent.parts or latent.indices).values())))
-    pictures = []
     for first in range(0, count, how.bucket):
         parts, indices = (
             {name: pad_rows(value[first : first + how.bucket], how.bucket) for name, value in tensors.items()}
             for tensors in (latent.parts, latent.indices)
         )
         piece = Latent(parts, latent.size, tokenizer.spec_id, indices)
-        pictures.append(to_pixels(tokenizer.decode(piece, tiles=tiles))[: count - first])
-    return torch.cat(pictures)
+        yield tokenizer.decode(piece, tiles=tiles)[: count - first]

@@ -1,4 +1,7 @@
-"""Encode: a picture's bytes -> its latent or its indices, or a picture of them."""
+"""Encode: pictures -> their latents or indices, or a picture of them.
+
+Letters: B batch, N pictures of one request, C latent channels, H W pixels.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from service import codecs, latent_picture, wire
@@ -13,13 +17,17 @@ from service.engine.batching import Prepared
 from service.engine.messages import Answer, EncodeJob
 from service.engine.operations.base import (
     Pass,
-    from_pixels,
     latent_headers,
+    pad_edges,
     pad_pixels,
     pad_rows,
     pin,
+    scaled,
     to_host,
 )
+from service.engine.operations.foreign import from_normalised, tensor_answer
+from service.errors import WrongShape
+from tokenizer.spec import Latent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,30 +35,42 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from service.codecs import Pixels
+    from service.engine.messages import Pictures
     from service.engine.models import Models
-    from tokenizer.spec import Latent
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture on its way to the network.
+    """The pictures of one request on their way to the network.
 
     Attributes:
         model: name of the tokenizer.
         size: (H, W) before padding.
-        padded: uint8 (H', W', 3) on the host, pinned for CUDA.
-        original: uint8 (H, W, 3), a view of what was decoded.
+        padded: uint8 (N, H', W', 3), or float32 (N, 3, H', W') in [-1, 1], on the host, pinned for CUDA.
+        original: before padding: a view of what was decoded.
+        source_bytes: of what was sent.
     """
 
     model: str
     size: tuple[int, int]
     padded: Tensor
-    original: Pixels
+    original: Pixels | wire.Array
+    source_bytes: int
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What pictures of a shared pass have in common."""
+        return (self.model, tuple(self.padded.shape[1:]), str(self.padded.dtype))
+
+    @property
+    def cost(self) -> int:
+        """Pixels after padding."""
+        return self.padded.numel() // 3
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What the network made of one picture: float32 parts (1, C, ...), and int64 indices (1, ...) if discrete."""
+    """What the network made of a request: float32 parts (N, C, ...), and int64 indices (N, ...) if discrete."""
 
     parts: dict[str, Tensor]
     indices: Tensor | None
@@ -67,35 +87,36 @@ class Encode:
     def before(self, job: EncodeJob) -> Prepared[Picture]:
         """Decode and pad."""
         picture = prepare(self._models, job.model, job.body)
-        key = ("encode", job.model, tuple(picture.padded.shape))
-        return Prepared(job.id, key, math.prod(picture.padded.shape[:2]), picture)
+        return Prepared(job.id, ("encode", *picture.key), picture.cost, picture, rows=picture.padded.shape[0])
 
     def core(self, batch: Sequence[Picture], how: Pass) -> Sequence[Encoded]:
-        """Each picture's own."""
+        """Each request's own."""
         latent = encode(self._models, batch, how)
+        counts = [picture.padded.shape[0] for picture in batch]
+        parts = {name: torch.split(value.float(), counts) for name, value in latent.parts.items()}
         (codes,) = latent.indices.values() or (None,)
+        indices = [None] * len(batch) if codes is None else torch.split(codes, counts)
         return [
-            Encoded(
-                {name: value[index : index + 1].float() for name, value in latent.parts.items()},
-                None if codes is None else codes[index : index + 1],
-            )
-            for index in range(len(batch))
+            Encoded({name: pieces[place] for name, pieces in parts.items()}, indices[place])
+            for place in range(len(batch))
         ]
 
     def after(self, job: EncodeJob, payload: Picture, result: Encoded) -> Answer:
         """Write the format asked for."""
         tokenizer = self._models.tokenizers[job.model]
-        headers = sizes_headers(self._models, payload, len(job.body))
+        headers = sizes_headers(self._models, payload)
+        if job.convention is not None:
+            raw = from_normalised(result.parts[tokenizer.spec.z.name], tokenizer.spec, job.convention)
+            return tensor_answer(job.id, raw.to(self._models.dtype), headers)
         if job.what == "indices":
             return self._indices(job, payload, result, headers)
         parts = {name: to_host(value) for name, value in result.parts.items()}
         if job.format == "png":
             picture = latent_picture.PICTURES[job.view](next(iter(parts.values()))[0])
             return Answer(job.id, codecs.encode(picture, "png"), codecs.MEDIA_TYPES["png"], headers)
-        if job.format == "npy":
-            return Answer(job.id, wire.write_npy(parts["z"]), codecs.MEDIA_TYPES["npy"], headers)
         metadata = {"size": wire.write_size(payload.size), "spec_id": tokenizer.spec_id}
-        return Answer(job.id, wire.write_safetensors(parts, metadata), wire.SAFETENSORS_MEDIA_TYPE, headers)
+        written = wire.write_latent(parts, metadata, file_format=job.format, dtype=job.dtype)
+        return Answer(job.id, written.body, written.media_type, headers | written.headers)
 
     def _indices(self, job: EncodeJob, payload: Picture, result: Encoded, headers: dict[str, str]) -> Answer:
         tokenizer = self._models.tokenizers[job.model]
@@ -105,39 +126,69 @@ class Encode:
         if job.format == "png":
             picture = latent_picture.index_maps(array[0], part, tokenizer.spec.padded(payload.size))
             return Answer(job.id, codecs.encode(picture, "png"), codecs.MEDIA_TYPES["png"], headers)
-        if job.format == "npy":
-            return Answer(job.id, wire.write_npy(array), codecs.MEDIA_TYPES["npy"], headers)
         metadata = {
             "size": wire.write_size(payload.size),
             "spec_id": tokenizer.spec_id,
             "codebook_size": str(part.codebook_size),
             "num_codebooks": str(part.num_codebooks),
         }
-        body = wire.write_safetensors({wire.INDICES: array}, metadata)
-        return Answer(job.id, body, wire.SAFETENSORS_MEDIA_TYPE, headers)
+        written = wire.write_indices(array, metadata, job.format)
+        return Answer(job.id, written.body, written.media_type, headers | written.headers)
 
 
-def prepare(models: Models, model: str, body: bytes) -> Picture:
-    """Decode, pad, pin: the host work of every operation that starts from a picture."""
-    pixels = codecs.decode(body, models.settings.max_pixels)
-    size = (pixels.shape[0], pixels.shape[1])
-    padded = pad_pixels(pixels, models.tokenizers[model].spec.padded(size))
-    return Picture(model, size, pin(torch.from_numpy(padded), models.device), pixels)
+def prepare(models: Models, model: str, body: Pictures) -> Picture:
+    """Decode, pad, pin: the host work of every operation that starts from pictures.
+
+    Raises:
+        WrongShape: files of several sizes, though their headers said one.
+    """
+    spec = models.tokenizers[model].spec
+    original: Pixels | wire.Array
+    if isinstance(body, np.ndarray):
+        original, source_bytes = body, body.nbytes
+    else:
+        files = (body,) if isinstance(body, bytes) else body
+        pictures = [codecs.decode(file, models.settings.max_pixels) for file in files]
+        if len({picture.shape for picture in pictures}) != 1:
+            raise WrongShape(
+                "the pictures of one request must be of one size: send them one by one", param="file"
+            )
+        original, source_bytes = np.stack(pictures), sum(map(len, files))
+    if original.dtype == np.uint8:
+        size = (original.shape[1], original.shape[2])
+        padded = pad_pixels(original, spec.padded(size))
+    else:
+        size = (original.shape[2], original.shape[3])
+        padded = pad_edges(original, spec.padded(size), first=2)
+    # A body's view is read-only, which torch must not be given.
+    tensor = torch.from_numpy(padded if padded.flags.writeable else padded.copy())
+    return Picture(model, size, pin(tensor, models.device), original, source_bytes)
 
 
 def encode(models: Models, batch: Sequence[Picture], how: Pass) -> Latent:
-    """The normalised latent of pictures of one padded size, on the device; rows beyond the batch are padding."""
-    assert len(batch) <= how.bucket  # the schedule cuts what is more
-    x = from_pixels([picture.padded for picture in batch], models.device, models.dtype)
+    """The normalised latents of pictures of one padded size, on the device, in passes of the bucket's rows."""
+    tokenizer = models.tokenizers[batch[0].model]
+    pixels = torch.cat([picture.padded.to(models.device, non_blocking=True) for picture in batch])
+    x = scaled(pixels, models.dtype) if pixels.dtype == torch.uint8 else pixels.to(models.dtype)
     tiles = models.tiles(tuple(x.shape[2:]), tiled=how.tiled)
-    return models.tokenizers[batch[0].model].encode(pad_rows(x, how.bucket), tiles=tiles)
+    pieces = [
+        tokenizer.encode(pad_rows(x[first : first + how.bucket], how.bucket), tiles=tiles)
+        for first in range(0, x.shape[0], how.bucket)
+    ]
+    count = x.shape[0]
+    parts = {name: torch.cat([piece.parts[name] for piece in pieces])[:count] for name in pieces[0].parts}
+    indices = {
+        name: torch.cat([piece.indices[name] for piece in pieces])[:count] for name in pieces[0].indices
+    }
+    return Latent(parts, pieces[0].size, pieces[0].spec_id, indices)
 
 
-def sizes_headers(models: Models, picture: Picture, source_bytes: int) -> dict[str, str]:
-    """What the answer says about bytes: of the file sent, of the pixels, of the latent at its rate."""
+def sizes_headers(models: Models, picture: Picture) -> dict[str, str]:
+    """What the answer says about bytes: of what was sent, of the pixels, of the latents at their rate."""
     tokenizer = models.tokenizers[picture.model]
+    count = picture.padded.shape[0]
     return latent_headers(picture.size, tokenizer.spec_id) | {
-        "x-tessera-source-bytes": str(source_bytes),
-        "x-tessera-pixel-bytes": str(3 * math.prod(picture.size)),
-        "x-tessera-latent-bytes": str(math.ceil(tokenizer.spec.bits(picture.size) / 8)),
+        "x-tessera-source-bytes": str(picture.source_bytes),
+        "x-tessera-pixel-bytes": str(3 * count * math.prod(picture.size)),
+        "x-tessera-latent-bytes": str(math.ceil(count * tokenizer.spec.bits(picture.size) / 8)),
     }

@@ -34,21 +34,21 @@ class Reconstruct:
     def before(self, job: ReconstructJob) -> Prepared[Picture]:
         """Decode and pad."""
         picture = prepare(self._models, job.model, job.body)
-        key = ("reconstruct", job.model, tuple(picture.padded.shape))
-        return Prepared(job.id, key, math.prod(picture.padded.shape[:2]), picture)
+        return Prepared(job.id, ("reconstruct", *picture.key), picture.cost, picture)
 
     def core(self, batch: Sequence[Picture], how: Pass) -> Sequence[Tensor]:
         """uint8 (1, H', W', 3) of each picture."""
         latent = encode(self._models, batch, how)
-        return torch.split(decode(self._models, batch[0].model, latent, how)[: len(batch)], 1)
+        return torch.split(decode(self._models, batch[0].model, latent, how), 1)
 
     def after(self, job: ReconstructJob, payload: Picture, result: Tensor) -> Answer:
         """Crop, measure, encode."""
         height, width = payload.size
         pixels: Pixels = to_host(result[:, :height, :width].contiguous())[0]
-        headers = sizes_headers(self._models, payload, len(job.body))
-        headers["x-tessera-psnr"] = f"{psnr(payload.original, pixels):.4f}"
-        return picture_answer(job.id, [pixels], job.output, headers, {})
+        original: Pixels = payload.original[0].astype(np.uint8, copy=False)
+        headers = sizes_headers(self._models, payload)
+        headers["x-tessera-psnr"] = f"{psnr(original, pixels):.4f}"
+        return picture_answer(job.id, [pixels], job.output, headers, {}, quality=job.quality)
 
 
 def psnr(a: Pixels, b: Pixels) -> float:
