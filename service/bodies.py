@@ -1,4 +1,4 @@
-"""Request bodies: bounded in bytes and time, counted together, raw, as the field ``file`` of a form, or as a form."""
+"""Request bodies: bounded in bytes and time, counted together; one file, several files, or a whole form."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from service.errors import BadForm, BodyTooLarge, EmptyBody, QueueFull, SlowBody
+from service.inline import files_of_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -56,6 +57,29 @@ class Bodies:
             if not body:
                 raise EmptyBody("the body is empty: send the file itself, or a form with the field `file`")
             yield body
+
+    @asynccontextmanager
+    async def read_files(
+        self, request: Request, *, max_files: int, field: str = "image"
+    ) -> AsyncIterator[list[bytes]]:
+        """The files that were sent: the raw body, every ``file`` of a form, or base64 in JSON under ``field``.
+
+        Raises:
+            BodyTooLarge, QueueFull, SlowBody, EmptyBody, BadForm.
+        """
+        async with self._received(request, None) as body:
+            content_type = request.headers.get("content-type", "").strip().lower()
+            if not body:
+                raise EmptyBody("the body is empty: send the file itself, or a form with the field `file`")
+            if content_type.startswith("multipart/"):
+                whole = request.headers["content-type"]
+                files = await asyncio.to_thread(files_of_form, body, whole, max_files)
+            elif content_type.split(";")[0] == "application/json":
+                limits = {"max_files": max_files, "max_bytes": self._max_body_bytes}
+                files = await asyncio.to_thread(files_of_json, body, field, **limits)
+            else:
+                files = [body]
+            yield files
 
     @asynccontextmanager
     async def read_form(
@@ -105,6 +129,24 @@ def file_of_form(body: bytes, content_type: str) -> bytes:
             f"the form has no field `file` (it has {names}): curl -F file=@picture.jpg", param=FIELD
         )
     return fields[FIELD][-1]
+
+
+def files_of_form(body: bytes, content_type: str, max_files: int) -> list[bytes]:
+    """The contents of every field ``file`` of a multipart body, in order.
+
+    Raises:
+        BadForm: the form is damaged, or has no such field, or too many.
+    """
+    fields = fields_of_form(body, content_type, max(MAX_PARTS, max_files))
+    files = fields.get(FIELD, [])
+    if not 1 <= len(files) <= max_files:
+        names = ", ".join(repr(name[:32]) for name in fields) or "none"
+        raise BadForm(
+            f"the form has {len(files)} fields `file` (it has {names}): send 1 to {max_files}, "
+            "curl -F file=@a.jpg -F file=@b.jpg",
+            param=FIELD,
+        )
+    return files
 
 
 def fields_of_form(body: bytes, content_type: str, max_parts: int = MAX_PARTS) -> dict[str, list[bytes]]:

@@ -90,7 +90,7 @@ class BodyTooLarge(BodyError):
 
 
 class BadForm(BodyError):
-    """A multipart body that cannot be read or lacks the field ``file``."""
+    """A form, or a body of JSON, that cannot be read or lacks its field."""
 
     code = "bad_form"
 
@@ -123,13 +123,13 @@ class TooManyPixels(BodyError):
 
 
 class NotATensor(BodyError):
-    """Neither safetensors nor npy, or a damaged one."""
+    """Neither safetensors nor npy nor as raw as it says, or damaged."""
 
     code = "not_a_tensor"
 
 
 class WrongDtype(BodyError):
-    """A tensor of another type than float32, or indices that are no integers."""
+    """A tensor of a type that is not taken, or indices that are no integers."""
 
     status = 422
     code = "wrong_dtype"

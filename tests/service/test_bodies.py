@@ -173,3 +173,40 @@ def test_mutated_forms_give_only_our_errors() -> None:
             assert isinstance(file_of_form(bytes(data), TYPE), bytes)
         except ServiceError as error:
             assert error.status == 400  # noqa: PT017  not every mutation is refused
+
+
+def files(asked: Request, max_files: int = 2) -> list[bytes]:
+    reader = Bodies(max_body_bytes=1000, max_total_bytes=1000, timeout_s=30.0)
+
+    async def course() -> list[bytes]:
+        async with reader.read_files(asked, max_files=max_files) as found:
+            assert reader.held_bytes == 1000
+            return found
+
+    found = asyncio.run(course())
+    assert reader.held_bytes == 0
+    return found
+
+
+def test_files_come_alone_in_a_form_or_in_json() -> None:
+    assert files(request([b"raw"])) == [b"raw"]
+    assert files(request([form(("file", b"1"), ("note", b"x"), ("file", b"2"))], content_type=TYPE)) == [
+        b"1",
+        b"2",
+    ]
+    one, two = b'{"image": "AAAA"}', b'{"images": ["AAAA", "data:image/png;base64,////"]}'
+    for content_type in ("application/json", "application/json; charset=utf-8"):
+        assert files(request([one], content_type=content_type)) == [bytes(3)]
+        assert files(request([two], content_type=content_type)) == [bytes(3), b"\xff" * 3]
+
+
+def test_too_many_files_are_refused() -> None:
+    many = form(*[("file", b"x")] * 3)
+    assert len(files(request([many], content_type=TYPE), max_files=3)) == 3
+    for body in (many, form(("picture", b"x"))):
+        with pytest.raises(BadForm, match="send 1 to 2"):
+            files(request([body], content_type=TYPE))
+    with pytest.raises(BadForm, match="1 to 2 files"):
+        files(request([b'{"images": ["AAAA", "AAAA", "AAAA"]}'], content_type="application/json"))
+    with pytest.raises(EmptyBody):
+        files(request([]))
