@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from diffusion.pipeline import Pipeline
 from diffusion.samplers import SamplerName
@@ -33,6 +32,7 @@ from eval.metrics.sets import SetComparison
 from eval.nearest import METRIC, NearestPhotographs, Neighbour
 from eval.page import Figure, Section, render
 from eval.pixels import as_seen, to_uint8
+from eval.progress import Progress
 from eval.protocols import EvaluationProtocol, protocol
 from eval.reference import Reference
 from eval.report import (
@@ -201,7 +201,7 @@ def generate(job: Job) -> Samples:
     labels = [index % classes for index in range(config.num_images)]
     parts = []
     start = time.perf_counter()
-    with tqdm(total=config.num_images, desc="generate", unit="img") as bar:
+    with Progress(config.out, "generate", config.num_images, to_come=len(job.pictures.files)) as bar:
         for first in range(0, config.num_images, config.batch_size):
             part = labels[first : first + config.batch_size]
             x = job.pipeline.generate(
@@ -228,7 +228,8 @@ def compare(job: Job, samples: Samples) -> tuple[list[Neighbour], int]:
     nearest = NearestPhotographs(samples.data)
     count = 0
     batches = job.pictures.batches(job.protocol, job.config.batch_size, job.config.data.num_workers)
-    with tqdm(total=len(job.pictures.files), desc="reference", unit="img") as bar:
+    files = len(job.pictures.files)
+    with Progress(job.config.out, "reference", files, before=job.config.num_images) as bar:
         for batch in batches:
             pictures = as_seen(batch.data, "round_uint8", "uint8")
             nearest.update(batch.files, pictures)

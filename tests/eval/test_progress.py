@@ -1,0 +1,53 @@
+"""Progress lines: what programs read of a job while it runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from eval.progress import FILE, Progress
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / FILE).read_text().splitlines()]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_one_phase(tmp_path: Path) -> None:
+    clock = Clock()
+    with Progress(tmp_path, "reconstruct", 10, clock=clock) as bar:
+        clock.now += 0.1
+        bar.update(2)  # too soon for a line
+        clock.now += 0.9
+        bar.update(2)
+    first, second, last = lines(tmp_path)
+    assert first == {"phase": "reconstruct", "done": 0, "total": 10, "images_per_s": None, "eta_s": None}
+    assert second == {"phase": "reconstruct", "done": 4, "total": 10, "images_per_s": 4.0, "eta_s": 1.5}
+    assert last == second
+
+
+def test_phases_count_on_and_know_no_end_before_the_last(tmp_path: Path) -> None:
+    clock = Clock()
+    with Progress(tmp_path, "generate", 4, to_come=6, clock=clock) as bar:
+        clock.now += 1
+        bar.update(4)
+    with Progress(tmp_path, "reference", 6, before=4, clock=clock) as bar:
+        clock.now += 1
+        bar.update(3)
+    found = lines(tmp_path)
+    assert [(line["phase"], line["done"], line["total"]) for line in found] == [
+        ("generate", 0, 10),
+        ("generate", 4, 10),
+        ("generate", 4, 10),
+        ("reference", 4, 10),
+        ("reference", 7, 10),
+        ("reference", 7, 10),
+    ]
+    assert found[1]["eta_s"] is None
+    assert found[-1]["eta_s"] == 1.0
