@@ -25,7 +25,8 @@ from service.errors import (
     Unavailable,
 )
 from service.guard import require_key
-from service.routes import generate, metrics, page, pictures, requests, status
+from service.openai.errors import PREFIX, error_answer
+from service.routes import generate, metrics, openai, page, pictures, requests, status
 from service.routes.answers import ClientGone
 from service.state import Service, service_of
 from service.tracing import Tracing
@@ -75,7 +76,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = logger.crit
     )
     app.state.service = service
     guarded = [Depends(require_key)]
-    for router in (pictures.router, generate.router, requests.router, status.models_router):
+    for router in (pictures.router, generate.router, openai.router, requests.router, status.models_router):
         app.include_router(router, dependencies=guarded)
     app.include_router(status.health_router)
     app.include_router(metrics.router)
@@ -110,6 +111,8 @@ async def _service_error(request: Request, error: Exception) -> Response:
     record_of(request).error = error.code
     if isinstance(error, Unavailable | KeyRefused):
         service_of(request).metrics.refused(error.code)
+    if request.url.path.startswith(PREFIX):
+        return error_answer(error)
     return JSONResponse(error.to_json(), error.status, headers=error.headers)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi.openapi.utils import get_openapi
 
 from service.errors import ServiceError, Unavailable
+from service.openai.schemas import ImagesAnswer, ImagesRequest
 from service.schemas import GenerateRequest, PicturesAnswer
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]  # OpenAPI is JSON
 
 # Schemas of bodies that routes read or write as bytes.
-SCHEMAS: tuple[type[BaseModel], ...] = (GenerateRequest, PicturesAnswer)
+SCHEMAS: tuple[type[BaseModel], ...] = (GenerateRequest, PicturesAnswer, ImagesRequest, ImagesAnswer)
 # Values of parameters that show what they are for.
 PARAMETERS: dict[str, object] = {
     "model": "demo",
@@ -55,6 +56,33 @@ BODIES: dict[str, Json] = {
                 "spec_id": "0123456789abcdef",
                 "media_type": "image/png",
                 "data": [{"index": 0, "b64": "iVBORw0KGgo="}, {"index": 1, "b64": "iVBORw0KGgo="}],
+            },
+        }
+    },
+    "ImagesRequest": {
+        "one": {"summary": "One picture of a class", "value": {"prompt": "dress", "size": "auto", "seed": 7}},
+        "streamed": {
+            "summary": "A stream with two partial images",
+            "value": {"prompt": "dress", "output_format": "jpeg", "stream": True, "partial_images": 2},
+        },
+    },
+    "ImagesAnswer": {
+        "one": {
+            "summary": "One picture",
+            "value": {
+                "created": 1767225600,
+                "data": [{"b64_json": "iVBORw0KGgo="}],
+                "background": "opaque",
+                "output_format": "png",
+                "quality": None,
+                "size": "128x128",
+                "usage": {
+                    "input_tokens": 0,
+                    "output_tokens": 0,
+                    "total_tokens": 0,
+                    "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
+                },
+                "seed": 7,
             },
         }
     },

@@ -26,7 +26,7 @@ from service.routes.answers import (
     outlives_client,
     run,
 )
-from service.routes.streams import admitted, result_event, tell
+from service.routes.streams import admitted, error_told, result_event, tell
 from service.schemas import GenerateRequest
 from service.sse import Events, EventStream
 from service.state import Service, service_of
@@ -66,7 +66,7 @@ async def generate(request: Request) -> Response:
             asked = GenerateRequest.model_validate_json(body)
         except ValidationError as error:
             raise _refusal(error) from None
-    job = job_of(service, asked, envelope(request, service))
+    job = generate_job(service, asked, envelope(request, service))
     return await _stream(service, request, job) if asked.stream else await run(service, request, job)
 
 
@@ -78,11 +78,16 @@ async def _stream(service: Service, request: Request, job: GenerateJob) -> Event
     async def finish() -> None:
         events.put(await asyncio.to_thread(result_event, await work, job.seed))
 
-    headers = {"x-tessera-seed": str(job.seed)}
-    return EventStream(events, finish, outlive_client=outlives_client(request), headers=headers)
+    return EventStream(
+        events,
+        finish,
+        on_error=partial(error_told, request),
+        outlive_client=outlives_client(request),
+        headers={"x-tessera-seed": str(job.seed)},
+    )
 
 
-def job_of(service: Service, asked: GenerateRequest, told: Envelope) -> GenerateJob:
+def generate_job(service: Service, asked: GenerateRequest, told: Envelope) -> GenerateJob:
     """The job that a request asks for, checked against its model and the limits of this server.
 
     Raises:
@@ -109,7 +114,7 @@ def job_of(service: Service, asked: GenerateRequest, told: Envelope) -> Generate
     return kind(
         id=service.engine.next_id(),
         model=model.name,
-        cost=math.ceil(asked.num_images * math.prod(size) * (1 + num_steps / STEPS_PER_DECODE)),
+        cost=cost_of(asked.num_images, size, num_steps),
         submitted_at=time.monotonic(),
         label=condition.label,
         prompt=condition.prompt,
@@ -124,6 +129,11 @@ def job_of(service: Service, asked: GenerateRequest, told: Envelope) -> Generate
         previews=asked.stream and asked.previews,
         **told,
     )
+
+
+def cost_of(num_images: int, size: tuple[int, int], num_steps: int) -> int:
+    """What admission counts, in pixels."""
+    return math.ceil(num_images * math.prod(size) * (1 + num_steps / STEPS_PER_DECODE))
 
 
 def _refusal(error: ValidationError) -> InvalidParameter:

@@ -7,10 +7,14 @@ import base64
 import json
 from typing import TYPE_CHECKING
 
+from service.access import record_of
+from service.errors import ServiceError
 from service.sse import Events, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fastapi import Request
 
     from service.engine.messages import Answer, Job, Progress
     from service.state import Service
@@ -63,3 +67,11 @@ def result_event(answer: Answer, seed: int) -> bytes:
         "timings_ms": {stage: round(spent, 2) for stage, spent in answer.timings_ms.items()},
     }
     return event("result", facts)
+
+
+def error_told(
+    request: Request, error: ServiceError, body_of: Callable[[ServiceError], object] = ServiceError.to_json
+) -> bytes:
+    """The event ``error``, noted in the request's log line, whose status went out long ago."""
+    record_of(request).error = error.code
+    return event("error", body_of(error))

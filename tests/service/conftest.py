@@ -62,6 +62,11 @@ def make_tokenizer(
         "kind": "tokenizer",
         "model": config.model_dump(mode="json"),
         "spec": spec.model_dump(mode="json"),
+        "projection": {
+            "weights": [[0.3, -0.2] * 4, [0.1] * 8, [-0.2, 0.3] * 4],
+            "bias": [0.0] * 3,
+            "explained": 0.5,
+        },
         "licence": "CC0-1.0",
         "figures": {"psnr": 12.5},
         "preset": None,

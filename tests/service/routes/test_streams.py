@@ -9,10 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fastapi import Request
 
+from service.access import record_of
 from service.engine.messages import Answer, Job, Progress
 from service.errors import QueueFull
-from service.routes.streams import admitted, result_event, tell
+from service.openai.errors import error_body
+from service.routes.streams import admitted, error_told, result_event, tell
 from service.sse import Events
 
 JOB = Job(id=1, model="tiny", cost=1, submitted_at=0.0)
@@ -48,6 +51,15 @@ def test_the_result_has_one_shape_for_one_and_for_several() -> None:
     told = {"batch_size": 3, "batch_bucket": 4, "timings_ms": {"core": 1.23}}
     assert parsed(result_event(one, 7)) == ("result", several | {"data": data} | told)
     assert parsed(result_event(many, 7)) == parsed(result_event(one, 7))
+
+
+def test_a_failure_on_the_way_stands_in_the_log_too() -> None:
+    request = Request({"type": "http", "method": "POST", "path": "/", "headers": [], "client": None})
+    name, facts = parsed(error_told(request, QueueFull("ask again in 1 s")))
+    assert (name, facts["error"]["message"]) == ("error", "ask again in 1 s")
+    assert record_of(request).error == "queue_full"
+    told = error_told(request, QueueFull("ask again in 1 s"), body_of=error_body)
+    assert parsed(told)[1]["error"]["type"] == "rate_limit_error"
 
 
 def test_admission_refuses_before_the_stream_begins() -> None:
