@@ -26,7 +26,7 @@ from service.errors import (
 )
 from service.guard import require_key
 from service.openai.errors import PREFIX, error_answer
-from service.routes import generate, metrics, openai, page, pictures, requests, status
+from service.routes import evaluations, generate, jobs, metrics, openai, page, pictures, requests, status
 from service.routes.answers import ClientGone
 from service.state import Service, service_of
 from service.tracing import Tracing
@@ -58,9 +58,13 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = logger.crit
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         beating = asyncio.create_task(service.heartbeat.run())
         await service.engine.start()
+        if service.jobs is not None:
+            await service.jobs.start(app)
         try:
             yield
         finally:
+            if service.jobs is not None:
+                await service.jobs.stop()
             await service.engine.stop()
             beating.cancel()
             if tracing is not None:
@@ -77,6 +81,8 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = logger.crit
     app.state.service = service
     guarded = [Depends(require_key)]
     for router in (pictures.router, generate.router, openai.router, requests.router, status.models_router):
+        app.include_router(router, dependencies=guarded)
+    for router in (jobs.router, evaluations.router):
         app.include_router(router, dependencies=guarded)
     app.include_router(status.health_router)
     app.include_router(metrics.router)

@@ -236,7 +236,8 @@ async def _receive(request: Request, limit: int) -> bytes:
         if received > limit:
             raise _too_large(limit)
         chunks.append(chunk)
-    return b"".join(chunks)
+    request.state.body = body = b"".join(chunks)  # as it came, for a request that becomes a job
+    return body
 
 
 def _too_large(limit: int) -> BodyTooLarge:

@@ -10,6 +10,7 @@ from service.bodies import Bodies
 from service.draining import Drain
 from service.engine.messages import WorkerSettings
 from service.heartbeat import Heartbeat
+from service.jobs.house import JobHouse
 from service.keys import Keys
 from service.metering import Meter, MeteredEngine
 from service.metrics import Metrics
@@ -36,6 +37,7 @@ class Service:
     metrics: Metrics
     keys: Keys
     meter: Meter
+    jobs: JobHouse | None = None
     drain: Drain = field(default_factory=Drain)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
@@ -44,7 +46,7 @@ class Service:
         """Read the registry and put the parts together; nothing is started.
 
         Raises:
-            ValueError: a model of the settings cannot be served, or the keys cannot be read.
+            ValueError: a model of the settings cannot be served, or keys or jobs cannot be read.
         """
         keys = Keys(
             settings.key_hashes,
@@ -75,7 +77,11 @@ class Service:
         metrics = Metrics()
         meter = Meter(settings, RateLimits())
         engine = MeteredEngine(settings, worker, on_fatal, metrics, meter)
-        return cls(settings, registry, engine, bodies, metrics, keys, meter)
+        drain = Drain()
+        jobs = None
+        if settings.state:
+            jobs = JobHouse(settings, registry, lambda: engine.status is not None and not drain.begun)
+        return cls(settings, registry, engine, bodies, metrics, keys, meter, jobs, drain)
 
     @property
     def is_ready(self) -> bool:

@@ -151,6 +151,7 @@ class Engine:
         """
         self.require_ready()
         self._queue.put(job)
+        timeout_s = job.timeout_s or self._settings.request_timeout_s
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._futures[job.id] = future
         self._requests[job.id] = job.request_id
@@ -158,11 +159,11 @@ class Engine:
             self._listeners[job.id] = on_progress
         self._dispatch()
         try:
-            async with asyncio.timeout(self._settings.request_timeout_s):
+            async with asyncio.timeout(timeout_s):
                 return await future
         except TimeoutError:
             raise TimedOut(
-                f"no answer within {self._settings.request_timeout_s:g} s: ask for fewer images or steps or "
+                f"no answer within {timeout_s:g} s: ask for fewer images or steps or "
                 "a smaller "
                 "picture, or ask again when the server is less busy",
                 details={"retry_after_s": 30},

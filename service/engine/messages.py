@@ -69,6 +69,7 @@ class Job:
         decode_bucket: with it, of the passes that decode what was generated, where that is another one.
         progress_every: Progress messages wanted every so many steps; 0 for none.
         previews: with a small picture in them.
+        timeout_s: in place of the setting ``request_timeout_s``.
     """
 
     id: int
@@ -82,6 +83,7 @@ class Job:
     decode_bucket: int | None = None
     progress_every: int = 0
     previews: bool = False
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import json
 import secrets
 import time
@@ -76,10 +77,9 @@ class JobHouse:
         self._runner: Runner | None = None
         self.counts: dict[str, int] = {}
 
-    @property
-    def key_hash(self) -> bytes:
-        """sha256 of the key that the server's own jobs carry."""
-        return hashlib.sha256(self.key.encode()).digest()
+    def is_own(self, key: bytes) -> bool:
+        """Whether the server's own jobs carry this key; the time does not tell how far it matched."""
+        return hmac.compare_digest(hashlib.sha256(key).digest(), hashlib.sha256(self.key.encode()).digest())
 
     @property
     def runner(self) -> Runner:
@@ -95,7 +95,7 @@ class JobHouse:
             data=self.data,
             url=self.url,
             key=self.key,
-            has_keys=bool(self._settings.key_hashes),
+            has_keys=bool(self._settings.key_hashes or self._settings.keys_file),
             is_ready=self._is_ready,
         )
         self._runner = Runner(self._desk, self.folders, around, self._limits, self._root / "servers")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeVar
 
+from service.access import record_now
+from service.engine.messages import Job
 from service.errors import InternalError, WorkerDied
 from service.jobs.folders import BODY, RESULT, size_of, write_whole
 from service.jobs.kind import Again, Refused
@@ -27,7 +29,11 @@ if TYPE_CHECKING:
     from service.jobs.kind import Run
     from service.jobs.record import JobRecord, Json, Lane
 
+J = TypeVar("J", bound=Job)
+
 MARK = "tessera.job"
+# News of a generation, about so many.
+STEPS_TOLD = 25
 # Headers that change what a request gives; no other is kept, a key least of all.
 KEPT = ("content-type", "accept", "x-priority", "x-batch-bucket")
 KEPT_PREFIX = "x-tessera-"
@@ -45,6 +51,12 @@ class Mark:
     """
 
     on_step: Callable[[Step], None]
+
+    def adapt(self, job: J, timeout_s: float) -> J:
+        """The engine's job as a stored one wants it: with news, with time, and paid for already."""
+        record_now.set(None)
+        every = max(1, int(getattr(job, "num_steps", 1)) // STEPS_TOLD)
+        return replace(job, progress_every=every, timeout_s=timeout_s)
 
 
 def mark_of(connection: HTTPConnection) -> Mark | None:

@@ -13,6 +13,8 @@ from service.access import record_of
 from service.codecs import MEDIA_TYPES
 from service.engine.messages import Priority
 from service.errors import InvalidParameter
+from service.jobs.replay import mark_of
+from service.routes.deferred import deferred
 from service.schemas import ErrorAnswer
 
 if TYPE_CHECKING:
@@ -118,8 +120,12 @@ async def run(
     With the header ``x-cancel-on-disconnect: false`` it is finished even when nobody reads the answer.
 
     Raises:
-        ClientGone, and what ``Engine.submit`` raises.
+        ClientGone, what ``Engine.submit`` raises, and what ``deferred`` raises for ``prefer: respond-async``.
     """
+    if (later := await deferred(service, request, job)) is not None:
+        return later
+    if (mark := mark_of(request)) is not None:
+        job, on_progress = mark.adapt(job, service.settings.job_timeout_s), mark.on_step
     if outlives_client(request):
         return respond(await service.engine.submit(job, on_progress=on_progress))
     work = asyncio.create_task(service.engine.submit(job, on_progress=on_progress))
