@@ -1,0 +1,1 @@
+"""How fast the service is beside the bare network, and beside other servers over the same model."""

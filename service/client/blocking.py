@@ -1,0 +1,217 @@
+"""``Client``: calls that wait. One client may be used by many threads at once."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+
+import httpx
+
+from service.client import calls
+from service.client.answers import Health
+from service.client.calls import NO_OPTIONS, Generate, Options
+from service.client.core import (
+    LIMITS,
+    Address,
+    delay_after_broken,
+    delay_after_refusal,
+    lower,
+    reply_of,
+)
+from service.client.errors import FAILURES, DeadlinePassed
+from service.client.jobs import Evaluations, Jobs
+from service.client.progress import ProgressReader
+from service.client.retries import Retry, Tries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.client.answers import Model, Pictures, Reconstruction
+    from service.client.calls import Call
+    from service.client.latent import Latent
+    from service.client.pictures import Picture
+    from service.client.progress import Step
+    from service.codecs import Output
+    from service.wire.dtypes import LatentDtype
+
+T = TypeVar("T")
+READY_EVERY_S = 0.5
+
+
+class Client:
+    """A server of this project.
+
+    Every call raises what ``service.client.errors`` draws, and is tried again where that is safe (``retries.py``).
+
+    Args:
+        url: ``http://host:port``; TESSERA_URL without it, else this machine's port 8000.
+        api_key: TESSERA_API_KEY without it, else none.
+        retry: how patient.
+        options: of every call that names none.
+        transport: of httpx, for tests and tunnels.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        retry: Retry = Retry(),  # noqa: B008  frozen
+        options: Options = NO_OPTIONS,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._address = Address.of(url, api_key)
+        self._retry = retry
+        self._options = options
+        self._http = httpx.Client(limits=LIMITS, transport=transport)
+        self.jobs = Jobs(self)
+        self.evaluations = Evaluations(self)
+
+    @property
+    def url(self) -> str:
+        """Of the server."""
+        return self._address.url
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def encode(
+        self,
+        picture: Picture,
+        *,
+        model: str | None = None,
+        what: Literal["latent", "indices"] = "latent",
+        options: Options | None = None,
+    ) -> Latent:
+        """A picture -> its latent or, of a discrete tokenizer, its indices."""
+        return self.run(calls.encode(picture, model=model, what=what), options)
+
+    def decode(
+        self,
+        latent: Latent | bytes,
+        *,
+        model: str | None = None,
+        output: Output = "png",
+        dtype: LatentDtype = "float32",
+        options: Options | None = None,
+    ) -> Pictures:
+        """A latent, or the bytes of its file -> its pictures; ``dtype`` is what it travels as."""
+        return self.run(calls.decode(latent, model=model, output=output, dtype=dtype), options)
+
+    def reconstruct(
+        self,
+        picture: Picture,
+        *,
+        model: str | None = None,
+        output: Output = "png",
+        options: Options | None = None,
+    ) -> Reconstruction:
+        """A picture -> what encoding and decoding leave of it, with the PSNR."""
+        return self.run(calls.reconstruct(picture, model=model, output=output), options)
+
+    def generate(
+        self,
+        label: int | str | None = None,
+        *,
+        output: Output = "png",
+        on_step: Callable[[Step], None] | None = None,
+        options: Options | None = None,
+        **asked: Any,  # the fields of Generate, checked by it
+    ) -> Pictures:
+        """A class, or ``prompt=``, and the other fields of ``Generate`` -> pictures.
+
+        Args:
+            label: class, by index or by name.
+            output: format.
+            on_step: called with every step that the server tells, with a preview where it sends one.
+            options: of this call.
+            asked: further fields of ``Generate``: prompt, model, num_images, num_steps, guidance, seed, size.
+        """
+        call = calls.generate(Generate(label=label, **asked), output, stream=on_step is not None)
+        return self.run(call, options) if on_step is None else self._stream(call, on_step, options)
+
+    def generate_latent(
+        self, label: int | str | None = None, *, options: Options | None = None, **asked: Any
+    ) -> Latent:
+        """As ``generate``, without decoding: the latents of its pictures."""
+        return self.run(calls.generate_latent(Generate(label=label, **asked)), options)
+
+    def models(self) -> list[Model]:
+        """What is served."""
+        return self.run(calls.models())
+
+    def limits(self) -> dict[str, float]:
+        """What the server takes."""
+        return self.run(calls.limits())
+
+    def cancel(self, request_id: str) -> None:
+        """Drop a request that another thread or process has sent with this id."""
+        self.run(calls.cancel(request_id))
+
+    def health(self) -> Health:
+        """Whether the process answers and the models are ready; asks once, raises nothing."""
+        once = Retry(retries=0, deadline_s=10.0)
+        live = False
+        try:
+            live = self.run(calls.health("live"), retry=once)
+            return Health(live, self.run(calls.health("ready"), retry=once))
+        except FAILURES as error:
+            return Health(live, ready=False, problem=str(error))
+
+    def wait_ready(self, timeout_s: float = 600.0) -> None:
+        """Return when the server is ready, whether it is up yet or not.
+
+        Raises:
+            DeadlinePassed: with the last reason why it was not.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not (health := self.health()).ready:
+            if time.monotonic() + READY_EVERY_S > deadline:
+                raise DeadlinePassed(f"{self.url} was not ready within {timeout_s:g} s: {health.problem}")
+            time.sleep(READY_EVERY_S)
+
+    def run(self, call: Call[T], options: Options | None = None, retry: Retry | None = None) -> T:
+        """Carry a call.
+
+        Raises:
+            ServiceError, ClientError: see ``service.client.errors``.
+        """
+        call = call.told(options or self._options)
+        tries = Tries(retry or self._retry, repeatable=call.repeatable)
+        while True:
+            try:
+                reply = reply_of(self._http.send(self._address.request(self._http, call, tries)))
+            except httpx.TransportError as error:
+                delay = delay_after_broken(error, tries, self.url)
+            else:
+                if reply.status < 400:
+                    return call.parse(reply)
+                delay = delay_after_refusal(reply, tries)
+            time.sleep(delay)
+
+    def _stream(self, call: Call[T], on_step: Callable[[Step], None], options: Options | None) -> T:
+        call = call.told(options or self._options)
+        tries = Tries(self._retry, repeatable=call.repeatable)
+        while True:
+            try:
+                response = self._http.send(self._address.request(self._http, call, tries), stream=True)
+                try:
+                    if response.status_code < 400:
+                        reader = ProgressReader(on_step)
+                        for line in response.iter_lines():
+                            reader.feed(line)
+                        return call.parse(reader.reply(lower(response.headers)))
+                    response.read()
+                    delay = delay_after_refusal(reply_of(response), tries)
+                finally:
+                    response.close()
+            except httpx.TransportError as error:
+                delay = delay_after_broken(error, tries, self.url)
+            time.sleep(delay)
