@@ -21,6 +21,8 @@ V1 = [
     ("POST", "/v1/decode"),
     ("POST", "/v1/reconstruct"),
     ("POST", "/v1/generate"),
+    ("POST", "/v1/images/generations"),
+    ("POST", "/v1/images/edits"),
     ("GET", "/v1/models"),
 ]
 
