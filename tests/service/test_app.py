@@ -99,6 +99,39 @@ def test_a_defect_is_told_by_incident_alone(app: FastAPI, caplog: pytest.LogCapt
     assert (answer.status_code, error["code"]) == (500, "internal_error")
     assert "secret" not in answer.text
     assert error["incident"] in caplog.text
+    assert answer.headers["x-request-id"]
+    assert "total;dur=" in answer.headers["server-timing"]
+
+
+ORIGIN = {"origin": "https://lab.example.org"}
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/gone", "/health/ready"])
+def test_pages_of_other_origins_are_not_answered_unless_set(models: dict[str, Path], path: str) -> None:
+    closed = create_app(Settings(models=models_setting(models)))
+    assert "access-control-allow-origin" not in ask(closed, "GET", path, headers=ORIGIN).headers
+    named = create_app(
+        Settings(models=models_setting(models), cors_origins="https://lab.example.org/, http://x")
+    )
+    answer = ask(named, "GET", path, headers=ORIGIN)
+    assert answer.headers["access-control-allow-origin"] == "https://lab.example.org"
+    assert answer.headers["access-control-expose-headers"] == "*"
+    assert (
+        "access-control-allow-origin" not in ask(named, "GET", path, headers={"origin": "http://y"}).headers
+    )
+
+
+def test_a_browser_may_ask_before_it_asks(models: dict[str, Path]) -> None:
+    app = create_app(Settings(models=models_setting(models), cors_origins="*", api_keys="alpha"))
+    wish = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,x-priority",
+    }
+    answer = ask(app, "OPTIONS", "/v1/encode", headers=ORIGIN | wish)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "authorization" in answer.headers["access-control-allow-headers"]
+    assert answer.headers["x-request-id"]
 
 
 def test_the_openapi_document_describes_every_route(app: FastAPI) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -54,6 +55,11 @@ def passes(server: Server) -> int:
     return server.log.read_text().count("GenerateJob")
 
 
+def error_code(answer: httpx.Response) -> str:
+    """The code of an error, or nothing."""
+    return str(answer.json().get("error", {}).get("code", ""))
+
+
 def start_long(server: Server, answers: list[httpx.Response]) -> threading.Thread:
     """Ask for a long generation and return when the network has it."""
     before = passes(server)
@@ -102,7 +108,7 @@ def test_damaged_weights_end_the_server_with_a_sentence(models: dict[str, Path],
 @pytest.mark.timeout(600)
 def test_a_full_queue_a_dead_worker_and_a_clean_end(start_server: StartServer) -> None:
     """One server through its bad day; in one test because a start costs seconds."""
-    server = start_server(queue_requests=1, log_level="debug")
+    server = start_server(queue_requests=1, log_level="debug", drain_delay_s=2)
     answers: list[httpx.Response] = []
 
     asking = start_long(server, answers)
@@ -127,6 +133,12 @@ def test_a_full_queue_a_dead_worker_and_a_clean_end(start_server: StartServer) -
     worker = server.worker_pid()
     asking = start_long(server, answers)
     server.process.send_signal(signal.SIGTERM)
+    until(lambda: error_code(server.get("/health/ready")) == "draining")
+    refused = server.post("/v1/encode", content=BODY)
+    assert (refused.status_code, error_code(refused)) == (503, "draining")
+    assert refused.headers["retry-after"] == "5"
+    assert server.get("/health/live").status_code == 200
+    assert server.get("/v1/models").status_code == 200
     asking.join()
     assert answers.pop().status_code == 200  # what was on board is answered
     assert server.process.wait(60) == 0
@@ -139,7 +151,7 @@ def test_a_full_queue_a_dead_worker_and_a_clean_end(start_server: StartServer) -
 def test_work_of_clients_that_go_is_never_run_and_no_worker_outlives_its_server(
     start_server: StartServer,
 ) -> None:
-    server = start_server(log_level="debug")
+    server = start_server(log_level="debug", log_format="json")
 
     answers: list[httpx.Response] = []
     asking = start_long(server, answers)
@@ -158,6 +170,12 @@ def test_work_of_clients_that_go_is_never_run_and_no_worker_outlives_its_server(
     server.process.kill()
     server.process.wait(30)
     until(lambda: not alive(worker))
+
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()[:-1]]  # the last may be cut off
+    assert {line["process"] for line in lines} == {"http", "worker"}
+    told = [line for line in lines if line["logger"] == "service.access" and line["op"] == "generate"]
+    assert {line["status"] for line in told} == {200, 499}
+    assert all(line["request_id"] and line["seconds"] > 0 for line in told)
 
 
 def alive(pid: int) -> bool:
