@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from service import codecs
 from service.bodies import MAX_JSON_BYTES
+from service.engine.messages import GenerateJob, PipelineJob
 from service.errors import BadForm, InvalidParameter, WrongSize
 from service.openai.answers import Kind, completed_events, images_answer, partial_event, size_text
 from service.openai.errors import error_body
@@ -29,7 +30,7 @@ from tokenizer.core.config import Config, explain
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from service.engine.messages import GenerateJob, Progress
+    from service.engine.messages import Progress
     from service.registry import ServedGenerator
 
 M = TypeVar("M", bound=Config)
@@ -151,12 +152,21 @@ def image_job(service: Service, asked: ImagesRequest, told: Envelope) -> Generat
 
 
 def edit_job(service: Service, asked: EditsRequest, told: Envelope, given: Given) -> GenerateJob:
-    """As ``image_job``, from a picture."""
+    """As ``image_job``, from a picture.
+
+    Raises:
+        InvalidParameter: the model starts from noise only, and what ``image_job`` raises.
+    """
     job = image_job(service, asked, told)
+    if isinstance(job, PipelineJob):
+        able = [name for name, model in service.registry.generators.items() if model.pipeline is None]
+        raise InvalidParameter(
+            f"model {job.model!r} makes pictures from noise only; of those served, {' and '.join(able) or 'none'} can edit",
+            param="model",
+        )
     steps = math.ceil(asked.strength * job.num_steps)
-    passes = (
-        1 if given.mask is None else 2
-    )  # the picture through the encoder, and where it is kept the decoder
+    # the picture through the encoder, and where it is kept through the decoder
+    passes = 1 if given.mask is None else 2
     cost = cost_of(job.num_images, job.size, steps) + passes * math.prod(job.size)
     job = replace(job, init=given.image, mask=given.mask, strength=asked.strength, cost=cost)
     return _with_previews(job, asked, steps)
@@ -207,9 +217,11 @@ def _size(model: ServedGenerator, asked: ImagesRequest) -> tuple[int, int]:
     try:
         return model.size(asked.pixels)
     except WrongSize as error:
-        known = ", ".join(size_text(size) for size in model.sizes)
+        known = "auto, " + ", ".join(size_text(size) for size in model.sizes)
+        if model.size_multiple is not None:
+            known += f", or sides that are multiples of {model.size_multiple}"
         raise WrongSize(
-            f"model {model.name!r} cannot make {asked.size}: ask for auto, or one of its sizes, {known}",
+            f"model {model.name!r} cannot make {asked.size}: ask for {known}",
             param="size",
             details=error.details,
         ) from None
@@ -233,13 +245,15 @@ def _checked(schema: type[M], body: bytes | Mapping[str, object]) -> M:
 
 async def _whole(service: Service, request: Request, job: GenerateJob, asked: ImagesRequest) -> Response:
     answer = await run(service, request, job)
+    if answer.status_code != 200:
+        return answer
     body = await asyncio.to_thread(images_answer, asked, job, bytes(answer.body), answer.media_type)
     headers = {
         name: value
         for name, value in answer.headers.items()
         if name not in ("content-length", "content-type")
     }
-    return Response(body, answer.status_code, headers, "application/json")
+    return Response(body, headers=headers, media_type="application/json")
 
 
 async def _stream(
