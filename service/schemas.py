@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from service.codecs import Output
+from service.engine.messages import Bundle
 from service.registry.served import MAX_PROMPT_CHARACTERS
+from service.wire import MAX_DIMENSIONS, LatentDtype, LatentFormat
 from tokenizer.core.config import Config
 
 MAX_SEED = 2**53 - 1  # the largest whole number that every JSON reader keeps exact
@@ -27,8 +29,14 @@ class EncodeQuery(Query):
     what: Literal["latent", "indices"] = Field(
         "latent", description="The latent, or the codes of a discrete tokenizer (uint16 or uint32)."
     )
-    format: Literal["safetensors", "npy", "png"] = Field(
-        "safetensors", description="The latent as a file, or as a picture (png)."
+    format: Literal["safetensors", "npy", "raw", "png"] = Field(
+        "safetensors", description="The latent as a file, as its elements alone, or as a picture (png)."
+    )
+    dtype: LatentDtype | None = Field(
+        None, description="Elements of the latent, float32 without it; uint8 is quantised, with scale and offset."
+    )
+    shape: str | None = Field(
+        None, description="The body is raw uint8 pixels of this shape: height,width,3 or pictures,height,width,3."
     )
     view: Literal["rgb", "channels"] = Field(
         "rgb", description="With format=png: three principal components as colours, or every channel in grey."
@@ -38,7 +46,64 @@ class EncodeQuery(Query):
 class PictureQuery(Query):
     """Parameters of routes that answer pictures."""
 
-    output: Output = Field("png", description="Format of the answer; npy is uint8 (H, W, 3).")
+    output: Output = Field("png", description="Format of the answer; npy and raw are uint8 (H, W, 3).")
+    quality: int | None = Field(
+        None, ge=0, le=100, description="Of jpeg (95 without it), webp (lossless without it) and avif (80)."
+    )
+
+
+class ReconstructQuery(PictureQuery):
+    """Parameters of /v1/reconstruct."""
+
+    shape: str | None = Field(None, description="The body is raw uint8 pixels of this shape: height,width,3.")
+
+
+class DecodeQuery(PictureQuery):
+    """Parameters of /v1/decode; those of a raw tensor or npy array may be sent as headers x-tessera-NAME instead."""
+
+    bundle: Bundle | None = Field(
+        None, description="Pictures as JSON or as a zip archive; without it one comes alone and several as JSON."
+    )
+    shape: str | None = Field(None, description="The body is a raw tensor of this shape.")
+    dtype: Literal["float32", "float16", "bfloat16", "uint8", "uint16", "uint32"] | None = Field(
+        None, description="Its elements, float32 without it; integers without scale are indices."
+    )
+    size: str | None = Field(None, description="Pixel size, height,width; safetensors carry it themselves.")
+    spec: str | None = Field(None, description="Identity of the latent space; safetensors carry it themselves.")
+    scale: str | None = Field(None, description="Of a quantised latent: one number a sample and channel.")
+    offset: str | None = Field(None, description="Of a quantised latent: one number a sample and channel.")
+
+
+class RemoteQuery(Query):
+    """Parameters that both routes of diffusers' remote clients take, as its client sends them."""
+
+    shape: list[Annotated[int, Field(ge=0, lt=2**31)]] | None = Field(
+        None, max_length=MAX_DIMENSIONS, description="Of the tensor that is the body, repeated, outermost first."
+    )
+    dtype: Literal["float32", "float16", "bfloat16", "uint8"] | None = Field(
+        None, description="Elements of that tensor."
+    )
+    scaling_factor: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="z = (raw - shift_factor) * scaling_factor."
+    )
+    shift_factor: float | None = Field(None, allow_inf_nan=False, description="As above; 0 without it.")
+
+
+class RemoteDecodeQuery(RemoteQuery):
+    """Parameters of /v1/remote/decode."""
+
+    image_format: Literal["jpg", "png"] = Field("jpg", description="Of pictures.")
+    output_type: Literal["pil", "pt", "mp4"] = Field(
+        "pil", description="A picture (or, with accept: tensor/binary, floats in [0, 1]), or a tensor."
+    )
+    partial_postprocess: bool = Field(
+        False, description="With output_type=pt: uint8 (B, H, W, 3), not x_hat (B, 3, H, W)."
+    )
+    do_scaling: bool = Field(False, description="The latent is normalised as the tokenizer's own spec says.")
+    height: int | None = Field(None, ge=1, description="Pixels; of packed latents, or to crop to.")
+    width: int | None = Field(None, ge=1, description="Pixels.")
+    input_tensor_type: Literal["binary"] = Field("binary", description="What older clients say; nothing else.")
+    output_tensor_type: Literal["binary"] = Field("binary", description="What older clients say; nothing else.")
 
 
 class GenerateRequest(Config):
@@ -71,9 +136,12 @@ class GenerateRequest(Config):
         None,
         description="[height, width]: one of the model's `sizes`, or multiples of its `size_multiple`; else its own.",
     )
-    output: Literal["png", "jpeg", "webp", "npy", "latent"] = Field(
-        "png", description="Format of the pictures, or the latents as safetensors."
+    output: Output | Literal["latent"] = Field("png", description="Format of the pictures, or their latents.")
+    quality: StrictInt | None = Field(
+        None, ge=0, le=100, description="Of jpeg (95 without it), webp (lossless without it) and avif (80)."
     )
+    format: LatentFormat | None = Field(None, description="Of latents; safetensors without it.")
+    dtype: LatentDtype | None = Field(None, description="Of latents, float32 without it; uint8 is quantised.")
     stream: StrictBool = Field(
         False, description="Answer by server-sent events: progress, preview, then result or error."
     )

@@ -23,6 +23,8 @@ MEDIA_TYPES: dict[str, str] = {
     "npy": wire.NPY_MEDIA_TYPE,
     "raw": wire.RAW_MEDIA_TYPE,
 }
+# Several pictures put together.
+ZIP_MEDIA_TYPE = "application/zip"
 # Formats that ``quality`` applies to, and what they get without it; WebP is lossless then.
 QUALITIES: dict[str, int | None] = {"jpeg": 95, "webp": None, "avif": 80}
 # The longest side that a format can hold, and of AVIF that decoders take.

@@ -1,4 +1,4 @@
-"""Encode, decode, reconstruct: one file in, one file out."""
+"""Encode, decode, reconstruct: files or numbers in, files or numbers out."""
 
 from __future__ import annotations
 
@@ -14,64 +14,78 @@ from service.errors import InvalidParameter
 from service.registry import ServedTokenizer, check_padded
 from service.routes.answers import (
     BYTES_HEADERS,
-    FILE_BODY,
     PICTURE_TYPES,
     SIZE_HEADERS,
+    envelope,
     error_answers,
     file_answer,
     run,
 )
-from service.schemas import EncodeQuery, PictureQuery
+from service.routes.sent import described_body, described_headers, measure, told
+from service.schemas import DecodeQuery, EncodeQuery, ReconstructQuery
 from service.state import Service, service_of
 
 router = APIRouter()
 
-LATENT_TYPES = (wire.SAFETENSORS_MEDIA_TYPE, codecs.MEDIA_TYPES["npy"], codecs.MEDIA_TYPES["png"])
+LATENT_TYPES = (wire.SAFETENSORS_MEDIA_TYPE, wire.NPY_MEDIA_TYPE, wire.RAW_MEDIA_TYPE, "image/png")
 PSNR_HEADER = {"x-tessera-psnr": "dB on rounded uint8, or inf."}
-DECODE_ANSWER: dict[str, Any] = file_answer(PICTURE_TYPES, SIZE_HEADERS)  # OpenAPI is JSON
+TENSOR_HEADERS = {
+    "x-tessera-shape": "Of a raw answer, outermost first.",
+    "x-tessera-dtype": "Of a raw or npy answer.",
+}
+SCALE_HEADERS = {
+    "x-tessera-scale": "Of a raw or npy answer in uint8: one number a sample and channel.",
+    "x-tessera-offset": "As x-tessera-scale; z = offset + scale * code.",
+}
+DECODE_ANSWER: dict[str, Any] = file_answer(  # OpenAPI is JSON
+    (*PICTURE_TYPES, codecs.ZIP_MEDIA_TYPE), SIZE_HEADERS | TENSOR_HEADERS
+)
 DECODE_ANSWER["content"] = DECODE_ANSWER["content"] | {
     "application/json": {"schema": {"$ref": "#/components/schemas/PicturesAnswer"}}
 }
-NPY_HEADERS = [
-    {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": text}
-    for name, text in (
-        ("x-tessera-size", "With npy: pixel size, height,width."),
-        ("x-tessera-spec", "With npy: identity of the latent space."),
-    )
-]
+PIXELS_SENT = described_headers(shape="The body is raw uint8 pixels of this shape.")
+LATENT_SENT = described_headers(
+    size="With npy and raw: pixel size, height,width.",
+    spec="With npy and raw: identity of the latent space.",
+    shape="The body is a raw tensor of this shape.",
+    dtype="Its elements; of npy, bfloat16 sent by its bits as uint16.",
+    scale="Of a quantised latent.",
+    offset="Of a quantised latent.",
+)
 
 
 @router.post(
     "/v1/encode",
     response_class=Response,
     responses={
-        200: file_answer(LATENT_TYPES, SIZE_HEADERS | BYTES_HEADERS),
+        200: file_answer(LATENT_TYPES, SIZE_HEADERS | BYTES_HEADERS | TENSOR_HEADERS | SCALE_HEADERS),
         **error_answers(400, 404, 408, 413, 415, 422, 507),
     },
-    openapi_extra=FILE_BODY,
+    openapi_extra=described_body("image", several=True) | {"parameters": PIXELS_SENT},
 )
 async def encode(request: Request, query: Annotated[EncodeQuery, Query()]) -> Response:
-    """A picture -> its latent or, of a discrete tokenizer, its indices: safetensors, npy, or a picture of them."""
+    """Pictures of one size -> their latents or, of a discrete tokenizer, their indices, or a picture of one."""
     service = service_of(request)
     service.engine.require_ready()
     model = service.registry.tokenizer(query.model)
-    if query.what == "indices":
-        wire.coded_part(model.spec)
-    if query.format == "npy" and [part.name for part in model.spec.parts] != ["z"]:
-        raise InvalidParameter(
-            "this tokenizer's latent has several parts: ask for format=safetensors", param="format"
-        )
-    async with service.bodies.read(request) as body:
-        cost, _ = await asyncio.to_thread(_measure, service, model, body)
+    _check_asked(query, model)
+    async with service.bodies.read_files(request, max_files=service.settings.max_images) as files:
+        headers = told(request, query, "shape")
+        sent = await asyncio.to_thread(measure, files, headers, model, service.settings)
+        if query.format == "png" and sent.count > 1:
+            raise InvalidParameter("format=png shows one latent: send one picture", param="format")
+        wire.check_format(model.spec, query.format, query.dtype or "float32", sent.count)
         job = EncodeJob(
             id=service.engine.next_id(),
             model=model.name,
-            cost=cost,
+            cost=sent.cost,
             submitted_at=time.monotonic(),
-            body=body,
+            body=sent.body,
             format=query.format,
             view=query.view,
             what=query.what,
+            dtype=query.dtype or "float32",
+            **envelope(request, service),
         )
         return await run(service, request, job)
 
@@ -80,26 +94,30 @@ async def encode(request: Request, query: Annotated[EncodeQuery, Query()]) -> Re
     "/v1/reconstruct",
     response_class=Response,
     responses={
-        200: file_answer(PICTURE_TYPES, SIZE_HEADERS | BYTES_HEADERS | PSNR_HEADER),
+        200: file_answer(PICTURE_TYPES, SIZE_HEADERS | BYTES_HEADERS | PSNR_HEADER | TENSOR_HEADERS),
         **error_answers(400, 404, 408, 413, 415, 422, 507),
     },
-    openapi_extra=FILE_BODY,
+    openapi_extra=described_body("image", several=False) | {"parameters": PIXELS_SENT},
 )
-async def reconstruct(request: Request, query: Annotated[PictureQuery, Query()]) -> Response:
+async def reconstruct(request: Request, query: Annotated[ReconstructQuery, Query()]) -> Response:
     """A picture -> what encoding and decoding leave of it, with the PSNR in a header."""
     service = service_of(request)
     service.engine.require_ready()
     model = service.registry.tokenizer(query.model)
-    async with service.bodies.read(request) as body:
-        cost, size = await asyncio.to_thread(_measure, service, model, body)
-        codecs.check_output(query.output, size)
+    async with service.bodies.read_files(request, max_files=1) as files:
+        headers = told(request, query, "shape")
+        sent = await asyncio.to_thread(measure, files, headers, model, service.settings)
+        wire.refuse_count(sent.count, 1, "pictures")
+        codecs.check_output(query.output, sent.size, query.quality)
         job = ReconstructJob(
             id=service.engine.next_id(),
             model=model.name,
-            cost=2 * cost,
+            cost=2 * sent.cost,
             submitted_at=time.monotonic(),
-            body=body,
+            body=sent.body,
             output=query.output,
+            quality=query.quality,
+            **envelope(request, service),
         )
         return await run(service, request, job)
 
@@ -108,16 +126,17 @@ async def reconstruct(request: Request, query: Annotated[PictureQuery, Query()])
     "/v1/decode",
     response_class=Response,
     responses={200: DECODE_ANSWER, **error_answers(400, 404, 408, 413, 422, 507)},
-    openapi_extra=FILE_BODY | {"parameters": NPY_HEADERS},
+    openapi_extra=described_body("latent", several=False) | {"parameters": LATENT_SENT},
 )
-async def decode(request: Request, query: Annotated[PictureQuery, Query()]) -> Response:
-    """A latent or indices, safetensors or npy as /v1/encode gave them -> the picture; several samples as JSON."""
+async def decode(request: Request, query: Annotated[DecodeQuery, Query()]) -> Response:
+    """Latents or indices as /v1/encode gave them -> the picture; several as JSON, one array, or a zip archive."""
     service = service_of(request)
     service.engine.require_ready()
     model = service.registry.tokenizer(query.model)
-    async with service.bodies.read(request) as body:
-        latent = await asyncio.to_thread(_check_latent, service, model, body, dict(request.headers))
-        codecs.check_output(query.output, latent.size)
+    async with service.bodies.read_files(request, max_files=1, field="latent") as files:
+        headers = told(request, query, "size", "spec", "shape", "dtype", "scale", "offset")
+        latent = await asyncio.to_thread(_check_latent, service, model, files[0], headers)
+        codecs.check_output(query.output, latent.size, query.quality)
         job = DecodeJob(
             id=service.engine.next_id(),
             model=model.name,
@@ -127,14 +146,23 @@ async def decode(request: Request, query: Annotated[PictureQuery, Query()]) -> R
             indices=latent.indices,
             size=latent.size,
             output=query.output,
+            quality=query.quality,
+            bundle=query.bundle,
+            **envelope(request, service),
         )
         return await run(service, request, job)
 
 
-def _measure(service: Service, model: ServedTokenizer, body: bytes) -> tuple[int, tuple[int, int]]:
-    """(cost, size) of a picture from its header alone."""
-    header = codecs.inspect(body, service.settings.max_pixels)
-    return check_padded(model.spec, header.size, service.settings.max_pixels), header.size
+def _check_asked(query: EncodeQuery, model: ServedTokenizer) -> None:
+    """Refuse what this tokenizer cannot give before the body is read."""
+    if query.what == "indices":
+        wire.coded_part(model.spec)
+    if query.dtype is not None and (query.what == "indices" or query.format == "png"):
+        raise InvalidParameter(
+            "dtype is of latents, indices are uint16 or uint32 and pictures uint8: leave it out",
+            param="dtype",
+        )
+    wire.check_format(model.spec, query.format, query.dtype or "float32", 1)
 
 
 def _check_latent(

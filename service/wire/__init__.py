@@ -32,7 +32,7 @@ from service.wire.latents import (
 from service.wire.npy import NPY_MAGIC, NPY_MEDIA_TYPE, read_npy, write_npy
 from service.wire.raw import RAW_MEDIA_TYPE, read_raw, write_raw
 from service.wire.safetensors import INDICES, SAFETENSORS_MEDIA_TYPE, read_safetensors, write_safetensors
-from service.wire.sizes import read_shape, read_size, write_size
+from service.wire.sizes import MAX_DIMENSIONS, read_shape, read_size, write_size
 from service.wire.stored import Stored
 from service.wire.told import TOLD
 from service.wire.writing import LatentFormat, WrittenLatent, check_format, write_indices, write_latent
@@ -41,6 +41,7 @@ __all__ = [
     "FLOATS",
     "INDICES",
     "LAYOUTS",
+    "MAX_DIMENSIONS",
     "NPY_MAGIC",
     "NPY_MEDIA_TYPE",
     "RAW_MEDIA_TYPE",

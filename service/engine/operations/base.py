@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from service.codecs import Output, Pixels
     from service.engine.messages import Bundle
 
-ZIP_MEDIA_TYPE = "application/zip"
-
 J = TypeVar("J", contravariant=True)
 P = TypeVar("P")
 
@@ -161,7 +159,7 @@ def picture_answer(
     if bundle is None and len(files) == 1:
         return Answer(job_id, files[0], media_type, headers)
     if bundle == "zip":
-        return Answer(job_id, zipped(files, output), ZIP_MEDIA_TYPE, headers)
+        return Answer(job_id, zipped(files, output), codecs.ZIP_MEDIA_TYPE, headers)
     data = [{"index": index, "b64": base64.b64encode(file).decode()} for index, file in enumerate(files)]
     text = json.dumps({**facts, "media_type": media_type, "data": data})
     return Answer(job_id, text.encode(), "application/json", headers)
