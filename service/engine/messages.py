@@ -13,7 +13,7 @@ from service.wire import Array
 
 if TYPE_CHECKING:
     from service.errors import ServiceError
-    from service.wire import Indices, LatentDtype
+    from service.wire import Indices, LatentDtype, LatentFormat
 
 Kind = Literal["tokenizer", "generator"]
 Priority = Literal["interactive", "batch"]
@@ -23,12 +23,32 @@ Sampler = Literal["euler", "heun"]  # the names of diffusion.samplers, which imp
 
 
 @dataclass(frozen=True, slots=True)
+class PipelineFacts:
+    """What the registry knows of a pipeline of diffusers.
+
+    Attributes:
+        class_name: of the pipeline.
+        spec_id: identity of its files.
+        size: (H, W) that it makes by itself.
+        takes_size: whether it can be asked for others.
+        guidance: that it uses by itself; None if it knows no guidance.
+    """
+
+    class_name: str
+    spec_id: str
+    size: tuple[int, int]
+    takes_size: bool
+    guidance: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model that the worker loads."""
+    """A model that the worker loads; ``pipeline`` tells of a generator that is a pipeline of diffusers."""
 
     kind: Kind
     name: str
     path: str
+    pipeline: PipelineFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +185,7 @@ class GenerateJob(Job):
             anew; ``codecs.decode_mask`` reads it.
         quality: 0 to 100 of a lossy ``output``; None for the format's own.
         sampler: of the steps.
+        latent_format, dtype: of latents.
     """
 
     label: int | None
@@ -181,6 +202,8 @@ class GenerateJob(Job):
     strength: float = 1.0
     mask: bytes | None = None
     quality: int | None = None
+    latent_format: LatentFormat = "safetensors"
+    dtype: LatentDtype = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import diffusion
 import tokenizer
-from service.engine.messages import Kind, ModelSource
+from service.engine.messages import Kind, ModelSource, PipelineFacts
 from service.errors import InvalidParameter, ModelExists, UnknownModel
 from service.registry.folders import kind_of, read_model, resolve
 from service.registry.identity import stamp_of
@@ -33,7 +33,7 @@ class Registry:
         self.tokenizers = tokenizers
         self.generators = generators
         self._defaults: dict[Kind, str] = {}
-        self._stamps: dict[Key, str] = {key: stamp_of(self.model(key).path) for key in self.keys()}
+        self._stamps: dict[Key, str] = {key: stamp_of(self.model(key).path) for key in self.known}
 
     @classmethod
     def read(cls, models: str) -> Registry:
@@ -66,7 +66,8 @@ class Registry:
                 generators[name] = cast("ServedGenerator", model)
         return cls(tokenizers, generators)
 
-    def keys(self) -> list[Key]:
+    @property
+    def known(self) -> list[Key]:
         """(kind, name) of every model, tokenizers first."""
         return [("tokenizer", name) for name in self.tokenizers] + [
             ("generator", name) for name in self.generators
@@ -85,11 +86,21 @@ class Registry:
 
     def source(self, key: Key) -> ModelSource:
         """What the worker loads."""
-        return ModelSource(key[0], key[1], str(self.model(key).path))
+        model = self.model(key)
+        facts = None
+        if isinstance(model, ServedGenerator) and model.pipeline is not None:
+            facts = PipelineFacts(
+                class_name=model.pipeline,
+                spec_id=model.spec_id,
+                size=model.sizes[0],
+                takes_size=model.size_multiple is not None,
+                guidance=model.guidance if "guidance" in model.takes else None,
+            )
+        return ModelSource(key[0], key[1], str(model.path), facts)
 
     def sources(self) -> tuple[ModelSource, ...]:
         """All of them, tokenizers first."""
-        return tuple(self.source(key) for key in self.keys())
+        return tuple(self.source(key) for key in self.known)
 
     def tokenizer(self, name: str | None) -> ServedTokenizer:
         """By name; the default for None.
@@ -114,14 +125,14 @@ class Registry:
             UnknownModel: listing those there are.
             InvalidParameter: both kinds have that name and ``kind`` does not say which.
         """
-        found = [key for key in self.keys() if key[1] == name and kind in (None, key[0])]
+        found = [key for key in self.known if key[1] == name and kind in (None, key[0])]
         if len(found) == 2:
             raise InvalidParameter(
                 f"a tokenizer and a generator are called {name!r}: add ?kind=tokenizer or ?kind=generator",
                 param="kind",
             )
         if not found:
-            known = ", ".join(sorted({key[1] for key in self.keys() if kind in (None, key[0])})) or "none yet"
+            known = ", ".join(sorted({key[1] for key in self.known if kind in (None, key[0])})) or "none yet"
             raise UnknownModel(f"no {kind or 'model'} {name[:64]!r}: use one of {known}", param="model")
         return found[0]
 
@@ -182,7 +193,7 @@ class Registry:
 
     def to_json(self) -> list[dict[str, Any]]:  # JSON
         """Every model as GET /v1/models shows it, without its state."""
-        return [self.describe(key) for key in self.keys()]
+        return [self.describe(key) for key in self.known]
 
     def describe(self, key: Key) -> dict[str, Any]:  # JSON
         """One model; no path of this machine is told."""

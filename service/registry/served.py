@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tokenizer.spec import LatentSpec
 
 Conditioning = Literal["class", "text"]
-MAX_PROMPT_CHARACTERS = 8192
+MAX_PROMPT_CHARACTERS = 32_000
 # Far beyond any picture that is served; sizes are checked against the pixel limit too.
 MAX_SIDE = 2**15
 

@@ -44,8 +44,8 @@ def test_json_tells_no_path(registry: Registry, models: dict[str, Path]) -> None
 
 
 def test_the_worker_loads_tokenizers_first(registry: Registry) -> None:
-    assert [(source.kind, source.name) for source in registry.sources()] == registry.keys()
-    assert registry.keys()[-1] == ("generator", "shapes")
+    assert [(source.kind, source.name) for source in registry.sources()] == registry.known
+    assert registry.known[-1] == ("generator", "shapes")
 
 
 def test_a_tokenizer_and_a_generator_may_share_a_name(models: dict[str, Path]) -> None:
