@@ -160,8 +160,9 @@ def edit_job(service: Service, asked: EditsRequest, told: Envelope, given: Given
     job = image_job(service, asked, told)
     if isinstance(job, PipelineJob):
         able = [name for name, model in service.registry.generators.items() if model.pipeline is None]
+        known = " and ".join(able) or "none"
         raise InvalidParameter(
-            f"model {job.model!r} makes pictures from noise only; of those served, {' and '.join(able) or 'none'} can edit",
+            f"model {job.model!r} makes pictures from noise only; of those served, {known} can edit",
             param="model",
         )
     steps = math.ceil(asked.strength * job.num_steps)
