@@ -7,12 +7,12 @@ import math
 import secrets
 import time
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
-from service import wire
+from service import codecs, wire
 from service.bodies import MAX_JSON_BYTES
 from service.engine.messages import GenerateJob, PipelineJob
 from service.errors import InvalidParameter
@@ -31,6 +31,9 @@ from service.schemas import GenerateRequest
 from service.sse import Events, EventStream
 from service.state import Service, service_of
 from tokenizer.core.config import explain
+
+if TYPE_CHECKING:
+    from service.registry import ServedGenerator
 
 router = APIRouter()
 
@@ -110,6 +113,7 @@ def generate_job(service: Service, asked: GenerateRequest, told: Envelope) -> Ge
     condition = model.condition(asked.label, asked.prompt, asked.negative_prompt)
     size = model.size(asked.size)
     model.check_output(asked.output, size, settings.max_pixels)
+    _check_formats(service, asked, model, size)
     kind = GenerateJob if model.pipeline is None else PipelineJob
     return kind(
         id=service.engine.next_id(),
@@ -125,10 +129,33 @@ def generate_job(service: Service, asked: GenerateRequest, told: Envelope) -> Ge
         seed=secrets.randbelow(RANDOM_SEEDS) if asked.seed is None else asked.seed,
         size=size,
         output=asked.output,
+        quality=asked.quality,
+        latent_format=asked.format or "safetensors",
+        dtype=asked.dtype or "float32",
         progress_every=asked.progress_every if asked.stream else 0,
         previews=asked.stream and asked.previews,
         **told,
     )
+
+
+def _check_formats(
+    service: Service, asked: GenerateRequest, model: ServedGenerator, size: tuple[int, int]
+) -> None:
+    """InvalidParameter for a quality of what loses nothing, and for a format or type of latents where none are."""
+    if asked.output != "latent":
+        codecs.check_output(asked.output, size, asked.quality)
+        for name in ("format", "dtype"):
+            if getattr(asked, name) is not None:
+                raise InvalidParameter(
+                    f"{name} is of latents: leave it out, or ask for output=latent", param=name
+                )
+        return
+    if asked.quality is not None:
+        raise InvalidParameter(
+            "quality is of pictures: leave it out, or say dtype for latents", param="quality"
+        )
+    spec = service.registry.tokenizer(model.tokenizer).spec
+    wire.check_format(spec, asked.format or "safetensors", asked.dtype or "float32", asked.num_images)
 
 
 def cost_of(num_images: int, size: tuple[int, int], num_steps: int) -> int:
