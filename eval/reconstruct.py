@@ -19,7 +19,6 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from tqdm import tqdm
 
 from eval import machine
 from eval.data import DataConfig, Pictures, read_crop
@@ -27,6 +26,7 @@ from eval.errors import EvaluationError
 from eval.metrics import Score
 from eval.page import Figure, Section, difference, render
 from eval.pixels import as_seen
+from eval.progress import Progress
 from eval.protocols import EvaluationProtocol, protocol
 from eval.report import (
     Computed,
@@ -42,10 +42,11 @@ from eval.report import (
 )
 from eval.round_trip import RoundTrip, Speed, Times, round_trip, with_any_statistics
 from eval.weights import WeightsConfig
+from tokenizer.adapters.remote import RemoteTokenizer
 from tokenizer.core.config import Config, from_cli, refusals
 from tokenizer.data.picture import Picture
-from tokenizer.loading import load
-from tokenizer.model import Tokenizer
+from tokenizer.loading import connect
+from tokenizer.model import Autoencoder, Tokenizer
 from tokenizer.tiling import TilePlan
 
 PRESETS = Path(__file__).parent / "configs" / "reconstruct"
@@ -74,7 +75,8 @@ class ReconstructConfig(Config):
     """Measure a tokenizer: PSNR, SSIM, LPIPS, rFID, bits per pixel and images/s, under a named protocol."""
 
     tokenizer: str = Field(
-        description="a model folder, a run, a diffusers folder, hf:org/name or a bundled name"
+        description="a model folder, a run, a diffusers folder, hf:org/name, a bundled name, "
+        "or http://host:port#model of a running server"
     )
     data: DataConfig
     out: Path = Field(description="folder for report.json, report.html and per_image.csv")
@@ -175,11 +177,12 @@ def prepare(config: ReconstructConfig) -> Job:
             for named in protocols
         )
         check_required(config.require, dict.fromkeys(panels[0].names), panels[0].missing)
-        tokenizer = load(config.tokenizer, device=str(device), dtype=DTYPES[config.dtype])
+        tokenizer = connect(config.tokenizer, device=str(device), dtype=DTYPES[config.dtype])
         config.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         raise EvaluationError(str(error)) from error
-    with_any_statistics(tokenizer)
+    if isinstance(tokenizer, Autoencoder):  # a server's models have theirs
+        with_any_statistics(tokenizer)
     tiles = None if config.tiles is None else config.tiles.plan()
     sampled = protocols[0].posterior == "sample"
     generator = torch.Generator().manual_seed(protocols[0].interval.seed) if sampled else None
@@ -214,7 +217,7 @@ def measure(job: Job) -> None:
     """Encode, decode and compare every picture."""
     config, pictures = job.config, job.pictures
     batches = pictures.batches(job.protocol, config.batch_size, config.data.num_workers)
-    with tqdm(total=len(pictures.files), desc="reconstruct", unit="img") as bar:
+    with Progress(config.out, "reconstruct", len(pictures.files)) as bar:
         for batch in batches:
             done = reconstruct(job, batch.data)
             for panel in job.panels:
@@ -261,6 +264,7 @@ def _report(job: Job, panel: Panel, entries: Mapping[str, Computed | NotComputed
             "encode_images_per_s": speed.encode,
             "decode_images_per_s": speed.decode,
             "batch_size": config.batch_size,
+            **(job.tokenizer.timings() if isinstance(job.tokenizer, RemoteTokenizer) else {}),
         },
         machine=machine.describe(job.device),
         commit=machine.commit(),

@@ -26,7 +26,19 @@ from service.errors import (
 )
 from service.guard import require_key
 from service.openai.errors import PREFIX, error_answer
-from service.routes import evaluations, generate, jobs, metrics, openai, page, pictures, requests, status
+from service.routes import (
+    evaluations,
+    generate,
+    jobs,
+    metrics,
+    openai,
+    page,
+    pictures,
+    remote,
+    requests,
+    status,
+    tensors,
+)
 from service.routes.answers import ClientGone
 from service.state import Service, service_of
 from service.tracing import Tracing
@@ -80,9 +92,16 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = logger.crit
     )
     app.state.service = service
     guarded = [Depends(require_key)]
-    for router in (pictures.router, generate.router, openai.router, requests.router, status.models_router):
+    for router in (
+        pictures.router,
+        remote.router,
+        generate.router,
+        openai.router,
+        requests.router,
+        status.models_router,
+    ):
         app.include_router(router, dependencies=guarded)
-    for router in (jobs.router, evaluations.router):
+    for router in (jobs.router, evaluations.router, tensors.router):
         app.include_router(router, dependencies=guarded)
     app.include_router(status.health_router)
     app.include_router(metrics.router)

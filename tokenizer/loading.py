@@ -6,7 +6,7 @@ import torch
 
 from tokenizer.config import TokenizerConfig
 from tokenizer.core import checkpoint
-from tokenizer.model import Autoencoder
+from tokenizer.model import Autoencoder, Tokenizer
 from tokenizer.projection import Projection
 from tokenizer.spec import LatentSpec
 
@@ -34,6 +34,21 @@ def load(source: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.
     return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 
+def connect(source: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Tokenizer:
+    """A tokenizer for encoding and decoding only: as ``load``, or ``http://host:port#model`` of a running server.
+
+    Args:
+        source: as for ``load``, or the address of a server; its key comes from the environment's TESSERA_API_KEY.
+        device, dtype: of the weights, where they are loaded here.
+
+    Raises:
+        ValueError: if there is no such tokenizer.
+    """
+    from tokenizer.adapters.remote import RemoteTokenizer, is_remote
+
+    return RemoteTokenizer(str(source)) if is_remote(source) else load(source, device=device, dtype=dtype)
+
+
 def find(source: str | Path) -> Path:
     """The folder of a source as ``load`` takes it: ours (verified) or diffusers'.
 
@@ -45,6 +60,8 @@ def find(source: str | Path) -> Path:
         from huggingface_hub import snapshot_download
 
         return Path(snapshot_download(text[3:], allow_patterns=["*.json", "*.safetensors"]))
+    if text.startswith(("http://", "https://")):
+        raise ValueError(f"{text} is a server, and this needs the weights: give the model's folder")
     path = Path(source)
     if not path.exists() and text in bundled():
         path = BUNDLED / text

@@ -1,0 +1,206 @@
+"""A tokenizer that a server has: encode and decode over HTTP, float32 tensors as safetensors.
+
+What comes back is what the model there computes; the spec is the server's (``/v1/models``), so latents are normalised
+there and a latent of another model is refused there. Tiles and dtype are the server's too. Requests carry
+``x-priority: batch``, so that whoever waits in front of the server goes first.
+
+Letters: B batch, C channels, H W pixels.
+"""
+
+import json
+import math
+import re
+import statistics
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+from urllib.parse import quote
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from tokenizer.adapters.remote.connection import Connection, Reply
+from tokenizer.model import check_latent
+from tokenizer.spec import Latent, LatentSpec
+from tokenizer.tiling import TilePlan
+
+ENCODE, DECODE, MODELS = "/v1/tensors/encode", "/v1/tensors/decode", "/v1/models"
+HEADER_BYTES = 4096  # of safetensors around the numbers
+CONNECTIONS = 4
+CORE = re.compile(r"core;dur=([\d.]+)")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class RemoteTokenizer:
+    """A served tokenizer, as the protocol ``tokenizer.model.Tokenizer``.
+
+    Args:
+        source: ``http://host:port#model``, the server's default model without the name; ``/v1`` behind the port may
+            be given.
+        key: of the server; without it the environment's TESSERA_API_KEY.
+        priority: that the server runs requests at.
+        connection: to use another one.
+
+    Raises:
+        ValueError: there is no such server or model.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        key: str | None = None,
+        priority: Literal["batch", "interactive"] = "batch",
+        connection: Connection | None = None,
+    ) -> None:
+        url, _, name = source.partition("#")
+        self._connection = connection or Connection(_root(url), key=key)
+        self._headers = {"content-type": "application/vnd.safetensors", "x-priority": priority}
+        answer = json.loads(self._connection.get(MODELS).body)
+        entry = _entry(answer["data"], name, url)
+        self.name: str = entry["name"]
+        self.spec = LatentSpec.parse(entry["spec"])
+        self.spec_id: str = entry["spec_id"]
+        limits = answer["limits"]
+        self._max_images = int(limits["max_images"])
+        self._max_bytes = int(limits["max_body_bytes"]) - HEADER_BYTES
+        self._max_pixels = int(limits["max_pixels"])
+        self._pool = ThreadPoolExecutor(CONNECTIONS, "remote-tokenizer")
+        self._lock = threading.Lock()
+        self._spent: dict[str, list[tuple[float, float]]] = {"encode": [], "decode": []}
+
+    def encode(
+        self,
+        x: Tensor,
+        *,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+        num_tokens: int | None = None,
+        tiles: TilePlan | None = None,
+        cache: dict[str, Tensor] | None = None,
+    ) -> Latent:
+        """x (B, 3, H, W) in [-1, 1], any size -> normalised Latent on the device of x, float32.
+
+        Raises:
+            ValueError: x has the wrong shape, an option cannot be asked of a server, or the server refuses.
+        """
+        _refuse(num_tokens=num_tokens, tiles=tiles, cache=cache, sample=sample or None)
+        if x.ndim != 4 or x.shape[1] != 3:
+            raise ValueError(f"x must be (B, 3, H, W), got {tuple(x.shape)}: a server encodes pictures")
+        height, width = x.shape[2:]
+        pieces = (
+            x.detach().to("cpu", torch.float32).split(self._step((height, width), 4 * 3 * height * width))
+        )
+
+        def send(piece: Tensor) -> dict[str, Tensor]:
+            body = save({"x": piece.contiguous()})
+            return load(self._ask("encode", ENCODE, body).body)
+
+        answers = list(self._map(send, pieces))
+        names = [part.name for part in self.spec.parts]
+        parts = {name: torch.cat([answer[name] for answer in answers]).to(x.device) for name in names}
+        return Latent(parts, (height, width), self.spec_id)
+
+    def decode(
+        self,
+        latent: Latent,
+        *,
+        generator: torch.Generator | None = None,
+        num_steps: int | None = None,
+        num_tokens: int | None = None,
+        tiles: TilePlan | None = None,
+        cache: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Latent -> x_hat (B, 3, *latent.size), as the server's decoder gives it, float32 on the latent's device.
+
+        Raises:
+            ValueError: the latent is another tokenizer's, an option cannot be asked of a server, or it refuses.
+        """
+        _refuse(num_tokens=num_tokens, num_steps=num_steps, tiles=tiles, cache=cache)
+        check_latent(latent, self.spec, self.spec_id)
+        tensors = _tensors(latent)
+        first = next(iter(tensors.values()))
+        height, width = latent.size
+        numbers = sum(value[0].numel() * value.element_size() for value in tensors.values())
+        step = self._step((height, width), numbers)
+        metadata = {"size": f"{height},{width}", "spec_id": self.spec_id}
+
+        def send(start: int) -> Tensor:
+            piece = {name: value[start : start + step].contiguous() for name, value in tensors.items()}
+            return _tensor(self._ask("decode", DECODE, save(piece, metadata)))
+
+        return torch.cat(list(self._map(send, range(0, len(first), step)))).to(first.device)
+
+    def timings(self) -> dict[str, float]:
+        """Milliseconds of the requests so far, the first of each kind left out: whole, and in the server's network.
+
+        The median and the 95th percentile of the time from sending to the last byte, by kind.
+        """
+        found: dict[str, float] = {}
+        with self._lock:
+            spent = {kind: pairs[1:] or pairs for kind, pairs in self._spent.items() if pairs}
+        for kind, pairs in spent.items():
+            whole = sorted(total for total, _ in pairs)
+            found[f"{kind}_request_p50_ms"] = statistics.median(whole)
+            found[f"{kind}_request_p95_ms"] = whole[min(len(whole) - 1, round(0.95 * len(whole)))]
+            found[f"{kind}_network_p50_ms"] = statistics.median(core for _, core in pairs)
+        return found
+
+    def _ask(self, kind: str, path: str, body: bytes) -> Reply:
+        reply = self._connection.post(f"{path}?model={quote(self.name)}", body, self._headers)
+        core = CORE.search(reply.headers.get("server-timing", ""))
+        with self._lock:
+            self._spent[kind].append((1000 * reply.seconds, float(core[1]) if core else 0.0))
+        return reply
+
+    def _step(self, size: tuple[int, ...], num_bytes: int) -> int:
+        """Pictures of one request, each of this size and sent as so many bytes."""
+        pixels = math.prod(self.spec.padded(size))
+        return max(1, min(self._max_images, self._max_bytes // num_bytes, self._max_pixels // pixels))
+
+    def _map(
+        self, send: Callable[..., Any], pieces: Any
+    ) -> Iterator[Any]:  # as ``map``, over a few connections
+        pieces = list(pieces)
+        return map(send, pieces) if len(pieces) == 1 else self._pool.map(send, pieces)
+
+
+def is_remote(source: object) -> bool:
+    """Whether a source names a server."""
+    return str(source).startswith(("http://", "https://"))
+
+
+def _root(url: str) -> str:
+    return re.sub(r"/v1(/.*)?$", "", url.rstrip("/"))
+
+
+def _entry(models: list[dict[str, Any]], name: str, url: str) -> dict[str, Any]:  # JSON of /v1/models
+    tokenizers = [entry for entry in models if entry["kind"] == "tokenizer"]
+    for entry in tokenizers:
+        if entry["name"] == name or (not name and entry["default"]):
+            return entry
+    known = ", ".join(entry["name"] for entry in tokenizers) or "none"
+    raise ValueError(f"{url} serves no tokenizer {name!r}: it has {known}")
+
+
+def _refuse(**options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name} cannot be asked of a server: leave it out, or load the model's folder")
+
+
+def _tensors(latent: Latent) -> dict[str, Tensor]:
+    """What is sent of a latent: its parts, or the indices of a discrete one that has no parts."""
+    if latent.parts:
+        return {name: part.detach().to("cpu", torch.float32) for name, part in latent.parts.items()}
+    (indices,) = latent.indices.values()
+    return {"indices": indices.to("cpu", torch.int64)}
+
+
+def _tensor(reply: Reply) -> Tensor:
+    """A raw tensor whose shape and type are told in headers."""
+    headers: Mapping[str, str] = reply.headers
+    shape, dtype = json.loads(headers["shape"]), DTYPES[headers["dtype"]]
+    return torch.frombuffer(bytearray(reply.body), dtype=dtype).reshape(shape).float()
