@@ -92,8 +92,13 @@ BODIES: dict[str, Json] = {
         "one": {
             "summary": "One tokenizer, no generator",
             "value": {
+                "object": "list",
                 "data": [
                     {
+                        "id": "demo",
+                        "object": "model",
+                        "created": 1767225600,
+                        "owned_by": "tessera",
                         "name": "demo",
                         "kind": "tokenizer",
                         "default": True,

@@ -33,10 +33,12 @@ class EncodeQuery(Query):
         "safetensors", description="The latent as a file, as its elements alone, or as a picture (png)."
     )
     dtype: LatentDtype | None = Field(
-        None, description="Elements of the latent, float32 without it; uint8 is quantised, with scale and offset."
+        None,
+        description="Elements of the latent, float32 without it; uint8 is quantised, with scale and offset.",
     )
     shape: str | None = Field(
-        None, description="The body is raw uint8 pixels of this shape: height,width,3 or pictures,height,width,3."
+        None,
+        description="The body is raw uint8 pixels of this shape: height,width,3 or pictures,height,width,3.",
     )
     view: Literal["rgb", "channels"] = Field(
         "rgb", description="With format=png: three principal components as colours, or every channel in grey."
@@ -62,14 +64,17 @@ class DecodeQuery(PictureQuery):
     """Parameters of /v1/decode; those of a raw tensor or npy array may be sent as headers x-tessera-NAME instead."""
 
     bundle: Bundle | None = Field(
-        None, description="Pictures as JSON or as a zip archive; without it one comes alone and several as JSON."
+        None,
+        description="Pictures as JSON or as a zip archive; without it one comes alone and several as JSON.",
     )
     shape: str | None = Field(None, description="The body is a raw tensor of this shape.")
     dtype: Literal["float32", "float16", "bfloat16", "uint8", "uint16", "uint32"] | None = Field(
         None, description="Its elements, float32 without it; integers without scale are indices."
     )
     size: str | None = Field(None, description="Pixel size, height,width; safetensors carry it themselves.")
-    spec: str | None = Field(None, description="Identity of the latent space; safetensors carry it themselves.")
+    spec: str | None = Field(
+        None, description="Identity of the latent space; safetensors carry it themselves."
+    )
     scale: str | None = Field(None, description="Of a quantised latent: one number a sample and channel.")
     offset: str | None = Field(None, description="Of a quantised latent: one number a sample and channel.")
 
@@ -78,7 +83,9 @@ class RemoteQuery(Query):
     """Parameters that both routes of diffusers' remote clients take, as its client sends them."""
 
     shape: list[Annotated[int, Field(ge=0, lt=2**31)]] | None = Field(
-        None, max_length=MAX_DIMENSIONS, description="Of the tensor that is the body, repeated, outermost first."
+        None,
+        max_length=MAX_DIMENSIONS,
+        description="Of the tensor that is the body, repeated, outermost first.",
     )
     dtype: Literal["float32", "float16", "bfloat16", "uint8"] | None = Field(
         None, description="Elements of that tensor."
@@ -102,8 +109,12 @@ class RemoteDecodeQuery(RemoteQuery):
     do_scaling: bool = Field(False, description="The latent is normalised as the tokenizer's own spec says.")
     height: int | None = Field(None, ge=1, description="Pixels; of packed latents, or to crop to.")
     width: int | None = Field(None, ge=1, description="Pixels.")
-    input_tensor_type: Literal["binary"] = Field("binary", description="What older clients say; nothing else.")
-    output_tensor_type: Literal["binary"] = Field("binary", description="What older clients say; nothing else.")
+    input_tensor_type: Literal["binary"] = Field(
+        "binary", description="What older clients say; nothing else."
+    )
+    output_tensor_type: Literal["binary"] = Field(
+        "binary", description="What older clients say; nothing else."
+    )
 
 
 class GenerateRequest(Config):
@@ -180,7 +191,16 @@ class CodesAnswer(BaseModel):
     bits_per_index: float
 
 
-class TokenizerAnswer(BaseModel):
+class ListedAnswer(BaseModel):
+    """What OpenAI's clients read of a model in a list."""
+
+    id: str = Field(description="Its name.")
+    object: Literal["model"] = "model"
+    created: int = Field(description="When its folder was last written, seconds since 1970.")
+    owned_by: Literal["tessera"] = "tessera"
+
+
+class TokenizerAnswer(ListedAnswer):
     """A tokenizer of the registry."""
 
     name: str
@@ -194,7 +214,7 @@ class TokenizerAnswer(BaseModel):
     weights_bytes: int
 
 
-class GeneratorAnswer(BaseModel):
+class GeneratorAnswer(ListedAnswer):
     """A generator of the registry."""
 
     name: str
@@ -224,6 +244,7 @@ class LimitsAnswer(BaseModel):
 class ModelsAnswer(BaseModel):
     """Answer of /v1/models."""
 
+    object: Literal["list"] = "list"
     data: list[TokenizerAnswer | GeneratorAnswer]
     limits: LimitsAnswer
 

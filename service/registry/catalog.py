@@ -199,8 +199,8 @@ class Registry:
         """One model; no path of this machine is told."""
         kind, name = key
         model = self.model(key)
-        facts: dict[str, Any] = {"name": name, "kind": kind, "default": name == self.default(kind)}
-        facts["spec_id"] = model.spec_id
+        facts: dict[str, Any] = {"id": name, "created": written_at(model.path)}
+        facts |= {"name": name, "kind": kind, "default": name == self.default(kind), "spec_id": model.spec_id}
         if isinstance(model, ServedTokenizer):
             facts |= {
                 "family": model.family,
@@ -247,6 +247,14 @@ class Registry:
 def key_of(model: Served) -> Key:
     """Its kind and name."""
     return ("tokenizer" if isinstance(model, ServedTokenizer) else "generator", model.name)
+
+
+def written_at(folder: Path) -> int:
+    """When a folder was last written, in seconds since 1970; 0 for one that is gone."""
+    try:
+        return int(folder.stat().st_mtime)
+    except OSError:
+        return 0
 
 
 def _bundled() -> list[tuple[str, Path]]:
