@@ -287,22 +287,25 @@ class Pipeline:
         t: Tensor,
         t_next: Tensor,
         y: Tensor,
-        guidance: Tensor | float,
+        guidance: Tensor | float | None,
         *,
         sampler: SamplerName = "euler",
     ) -> Tensor:
         """Advance every row of a batch by its own step; for a server whose slots are at different times.
 
-        The network always sees 2B rows, with and without class, so a row does not depend on others' guidance.
+        With guidance the network always sees 2B rows, with and without class, so a row does not depend on others'
+        guidance; without it B rows.
 
         Args:
             z_t: (B, C, H', W') float32, from ``noise`` at first.
             t: (B,) float32 times now, t_next: (B,) times after; both from ``generator.times(num_steps)``.
             t_next: see t.
             y: (B,) int64 labels, from ``encode_labels``.
-            guidance: (B,) float32, or one value.
+            guidance: (B,) float32, or one value; None where no row wants any.
             sampler: euler or heun.
         """
+        if guidance is None:
+            return STEPS[sampler](lambda z, at: self.denoiser(z, at, y), z_t, t, t_next)
         velocity = self.generator.velocity(self.denoiser, y, guidance, always_double=True)
         return STEPS[sampler](velocity, z_t, t, t_next)
 

@@ -20,7 +20,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?|mps)(,(cpu|cuda(:\d+)?|mps))*$",
+        description="`auto`, `cpu`, `cuda`, `cuda:1`, `mps`; several, as `cuda:0,cuda:1`, have a worker process each.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Parameters and arithmetic; `auto` is bfloat16 on CUDA, float32 elsewhere."
@@ -69,11 +71,27 @@ class Settings(BaseSettings):
         8 * 4096 * 4096, ge=64, description="Work that may wait or run, in pixels; beyond it 429."
     )
     queue_requests: int = Field(512, ge=1, description="Requests that may wait or run; beyond it 429.")
+    queue_s: float = Field(
+        60.0, gt=0, description="Predicted wait of a request that is admitted; beyond it 429."
+    )
     queue_bytes: int = Field(
         512 * 2**20, ge=1024, description="Bodies held in memory at once; beyond it 429."
     )
     max_batch: int = Field(16, ge=1, description="Most requests in one network pass.")
     batch_pixels: int = Field(16 * 512 * 512, ge=64, description="Most pixels in one network pass.")
+    buckets: str = Field(
+        "auto",
+        description="Rows that a pass is padded to: `auto` for the powers of two that warm-up finds to pay, "
+        "or a list, as `1,2,4,8`.",
+    )
+    pass_s: float = Field(1.0, gt=0, description="Longest network pass of more than one request.")
+    warmup_s: float = Field(
+        20.0, ge=0, description="Time for measuring the passes of one model at its start."
+    )
+    compile: Literal["auto", "off", "on"] = Field(
+        "auto",
+        description="Recorded steps of generators (CUDA graphs): `auto` where they are faster, `on`, or `off`.",
+    )
     tile_above_pixels: int = Field(
         1536 * 1024, ge=64, description="Pictures larger than this go through the network in tiles."
     )
@@ -110,7 +128,9 @@ class Settings(BaseSettings):
         3, ge=1, description="Times that a server may die under a job before that job is given up."
     )
     job_lease_s: float = Field(
-        30.0, gt=0.5, description="A server that hangs for so long loses its jobs to another on the same folder."
+        30.0,
+        gt=0.5,
+        description="A server that hangs for so long loses its jobs to another on the same folder.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
     log_format: Literal["text", "json"] = Field(
@@ -178,8 +198,6 @@ def parse_models(text: str, setting: str = "TESSERA_MODELS") -> tuple[tuple[str,
         if not (found and name.strip() and path.strip()):
             raise ValueError(f"{setting}: {item!r} is not name=folder; write name=folder,name=folder")
         if not all(letter.isalnum() or letter in "._-" for letter in name.strip()):
-            raise ValueError(
-                f"{setting}: the name {name!r} may hold letters, digits, dot, dash, underscore"
-            )
+            raise ValueError(f"{setting}: the name {name!r} may hold letters, digits, dot, dash, underscore")
         pairs.append((name.strip(), path.strip()))
     return tuple(pairs)

@@ -1,7 +1,6 @@
-"""The HTTP process's side of the worker: admission, hand-over, answers, death and restart. Imports no torch.
+"""The HTTP process's side of the workers: admission, hand-over, answers, death and restart. Imports no torch.
 
-Two threads a worker (one sends, one receives) keep pipes off the event loop; every other state belongs to the
-loop.
+One worker process a device; jobs go to the one that will be free first. All state belongs to the event loop.
 """
 
 from __future__ import annotations
@@ -9,38 +8,50 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import queue
-import threading
 import time
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.engine.admission import JobQueue
-from service.engine.launch import WorkerHandle, spawn
-from service.engine.messages import Answer, Cancel, Dropped, Failure, Progress, Ready, StartFailed, Stop
-from service.engine.vitals import Vitals
-from service.errors import NotReady, OutOfMemory, RequestCancelled, ServiceError, TimedOut, WorkerDied
+from service.engine.messages import (
+    Answer,
+    Cancel,
+    Dropped,
+    Failure,
+    LoadModel,
+    MemoryShort,
+    ModelFailed,
+    ModelLoaded,
+    ModelUnloaded,
+    Progress,
+    Ready,
+    StartFailed,
+    UnloadModel,
+)
+from service.engine.replica import Closed, Replica
+from service.errors import NotReady, RequestCancelled, ServiceError, TimedOut, WorkerDied
 from service.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
-    from service.engine.messages import Job, WorkerSettings
+    from service.engine.messages import Job, Kind, ModelSource, Priority, WorkerSettings
     from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-MAX_RESTART_DELAY_S = 30.0
-CLOSED = object()
+Reply = ModelLoaded | ModelUnloaded
 
 
 class Engine:
-    """Runs jobs in the worker process.
+    """Runs jobs in the worker processes.
 
     Args:
         settings: limits and timeouts.
-        worker: what the worker loads.
-        on_fatal: called on the loop with a sentence when the first start fails, so that the server can end.
-        metrics: what is told of deaths, cancelled jobs and memory; its own without it.
+        worker: what the workers load; each gets one of its devices.
+        on_fatal: called on the loop with a sentence when a first start fails, so that the server can end.
+        metrics: what is told of deaths, cancelled jobs, memory and models; its own without it.
     """
 
     def __init__(
@@ -52,37 +63,40 @@ class Engine:
     ) -> None:
         self._settings = settings
         self._metrics = metrics or Metrics()
-        self._worker = worker
         self._on_fatal = on_fatal
+        devices = settings.device.split(",")
+        self._replicas = [
+            Replica(number, worker and replace(worker, device=device), self._on_message)
+            for number, device in enumerate(devices)
+        ]
+        self._models = {(source.kind, source.name): source for source in (worker.models if worker else ())}
         self._queue = JobQueue(
             max_cost=settings.queue_pixels,
             max_jobs=settings.queue_requests,
+            max_wait_s=settings.queue_s,
             board_jobs=2 * settings.max_batch,
             board_cost=max(2 * settings.batch_pixels, settings.max_pixels),
+            boards=len(devices),
         )
         self._futures: dict[int, asyncio.Future[Answer]] = {}
         self._listeners: dict[int, Callable[[Progress], None]] = {}
         self._requests: dict[int, str] = {}
+        self._asked: dict[tuple[int, Kind, str], asyncio.Future[Reply]] = {}
         self._ids = itertools.count(1)
-        self._handle: WorkerHandle | None = None
-        self._outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
-        self._status: Ready | None = None
-        self._was_ready = False
         self._stopping = False
-        self._failures = 0
-        self._heard_at = 0.0
-        self._pulse: tuple[float, Vitals] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    # What is known
 
     @property
     def status(self) -> Ready | None:
-        """What the worker said when it was ready; None while it is not."""
-        return self._status
+        """What a worker said when it was ready; None while none is."""
+        return next((replica.status for replica in self._replicas if replica.status is not None), None)
 
     @property
     def worker_pid(self) -> int | None:
-        """Process id of the worker."""
-        return self._handle.process.pid if self._handle else None
+        """Process id of the first worker."""
+        return self._replicas[0].pid
 
     @property
     def cost(self) -> int:
@@ -91,18 +105,27 @@ class Engine:
 
     @property
     def depth(self) -> tuple[int, int]:
-        """Jobs that wait here, and jobs that the worker has."""
+        """Jobs that wait here, and jobs that the workers have."""
         return self._queue.waiting, len(self._queue.on_board)
 
     @property
     def pulse_age_s(self) -> float | None:
-        """Seconds since the worker's last sign of life; None while it loads."""
-        return None if self._pulse is None else time.monotonic() - self._pulse[0]
+        """Seconds since the last sign of life of the worker that is silent for longest; None while all load."""
+        pulses = [replica.pulse[0] for replica in self._replicas if replica.pulse is not None]
+        return time.monotonic() - min(pulses) if pulses else None
 
     @property
     def device_memory(self) -> dict[str, int]:
-        """Bytes of the worker's device by kind, as of its last sign of life."""
-        return {} if self._pulse is None else self._pulse[1].device_memory
+        """Bytes of the workers' devices by kind, as of their last signs of life."""
+        total: Counter[str] = Counter()
+        for replica in self._replicas:
+            if replica.pulse is not None:
+                total.update(replica.pulse[1].device_memory)
+        return dict(total)
+
+    def wait_s(self, priority: Priority = "interactive") -> float:
+        """Predicted wait of a job that would be submitted now."""
+        return self._queue.wait_s(priority)
 
     def next_id(self) -> int:
         """A fresh id for a job."""
@@ -110,19 +133,21 @@ class Engine:
 
     def require_ready(self) -> None:
         """Raise NotReady while the models load, so that callers need not send a body in vain."""
-        if self._status is None or self._stopping:
+        if self.status is None or self._stopping:
             raise NotReady(
                 "the models are loading: ask again in a few seconds, GET /health/ready tells when",
                 details={"retry_after_s": 5},
             )
 
+    # Life
+
     async def start(self) -> None:
-        """Start the worker process and return at once; ``status`` tells when it is ready."""
-        await self._launch()
+        """Start the worker processes and return at once; ``status`` tells when one is ready."""
+        await asyncio.gather(*(replica.launch(tuple(self._models.values())) for replica in self._replicas))
         self._background(self._watch())
 
     async def stop(self) -> None:
-        """Let the jobs on board finish, refuse the rest, end the worker."""
+        """Let the jobs on board finish, refuse the rest, end the workers."""
         self._stopping = True
         for job_id in [job_id for job_id in self._futures if self._queue.withdraw(job_id)]:
             self._fail(
@@ -133,11 +158,9 @@ class Engine:
             await asyncio.sleep(0.02)
         for task in self._tasks:
             task.cancel()
-        if self._handle is not None:
-            self._outbox.put(Stop())
-            await asyncio.to_thread(self._handle.process.join, 5)
-            await asyncio.to_thread(self._handle.kill)
-            self._outbox.put(CLOSED)
+        await asyncio.gather(*(replica.stop() for replica in self._replicas))
+
+    # Jobs
 
     async def submit(self, job: Job, *, on_progress: Callable[[Progress], None] | None = None) -> Answer:
         """Run a job; cancelling the caller drops it within one step or batch.
@@ -152,6 +175,8 @@ class Engine:
         self.require_ready()
         self._queue.put(job)
         timeout_s = job.timeout_s or self._settings.request_timeout_s
+        if job.deadline is not None:
+            timeout_s = min(timeout_s, job.deadline - time.monotonic())
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._futures[job.id] = future
         self._requests[job.id] = job.request_id
@@ -163,10 +188,9 @@ class Engine:
                 return await future
         except TimeoutError:
             raise TimedOut(
-                f"no answer within {timeout_s:g} s: ask for fewer images or steps or "
-                "a smaller "
-                "picture, or ask again when the server is less busy",
-                details={"retry_after_s": 30},
+                f"no answer within {max(0.0, timeout_s):.3g} s: ask for fewer images or steps or a smaller picture, "
+                "or ask again when the server is less busy",
+                details={"retry_after_s": max(1.0, self.wait_s(job.priority))},
             ) from None
         finally:
             del self._futures[job.id], self._requests[job.id]
@@ -187,55 +211,94 @@ class Engine:
     def _give_up(self, job_id: int) -> None:
         if self._queue.withdraw(job_id):
             self._metrics.cancelled("waiting")
-        elif job_id in self._queue.on_board:
-            self._metrics.cancelled("running")
-            self._outbox.put(Cancel(job_id))
+            return
+        for replica, board in zip(self._replicas, self._queue.boards, strict=True):
+            if job_id in board.jobs:
+                self._metrics.cancelled("running")
+                replica.send(Cancel(job_id))
 
     def _dispatch(self) -> None:
-        if self._status is None:
+        idle = [not board.jobs for board in self._queue.boards]
+        for number, job in self._queue.board():
+            self._replicas[number].send(job)
+            if idle[number]:  # silence counts from here
+                self._replicas[number].heard_at = time.monotonic()
+
+    # Models
+
+    async def load(self, source: ModelSource) -> ModelLoaded:
+        """Load a model in every worker, beside those that are there; it is served when this returns.
+
+        Raises:
+            NotReady, WorkerDied, or what the worker answers; then no worker serves it.
+        """
+        self.require_ready()
+        ready = [replica for replica in self._replicas if replica.status is not None]
+        replies = await asyncio.gather(
+            *(self._ask(replica, LoadModel(source), source.kind, source.name) for replica in ready),
+            return_exceptions=True,
+        )
+        for problem in replies:
+            if isinstance(problem, BaseException):
+                for replica, reply in zip(ready, replies, strict=True):
+                    if isinstance(reply, ModelLoaded):
+                        replica.send(UnloadModel(source.kind, source.name))
+                raise problem
+        self._models[source.kind, source.name] = source
+        loaded = max(
+            (reply for reply in replies if isinstance(reply, ModelLoaded)), key=lambda one: one.seconds
+        )
+        self._tell_loaded(loaded)
+        return loaded
+
+    async def unload(self, kind: Kind, name: str) -> None:
+        """Forget a model in every worker, once the jobs that use it are done; its callers stop first.
+
+        Raises:
+            WorkerDied, or what the worker answers.
+        """
+        while self._queue.uses(name):
+            await asyncio.sleep(0.02)
+        self._models.pop((kind, name), None)
+        ready = [replica for replica in self._replicas if replica.status is not None]
+        await asyncio.gather(*(self._ask(replica, UnloadModel(kind, name), kind, name) for replica in ready))
+        self._metrics.model_unloaded(kind, name)
+
+    async def _ask(self, replica: Replica, message: LoadModel | UnloadModel, kind: Kind, name: str) -> Reply:
+        key = (replica.number, kind, name)
+        while key in self._asked:  # one thing at a time with a model
+            await asyncio.wait([self._asked[key]])
+        self._asked[key] = asyncio.get_running_loop().create_future()
+        replica.send(message)
+        try:
+            return await self._asked[key]
+        finally:
+            del self._asked[key]
+
+    def _replied(self, replica: Replica, message: ModelLoaded | ModelUnloaded | ModelFailed) -> None:
+        future = self._asked.get((replica.number, message.kind, message.name))
+        if future is None or future.done():
             return
-        idle = not self._queue.on_board
-        for job in self._queue.board():
-            self._outbox.put(job)
-            if idle:  # silence counts from here
-                self._heard_at = time.monotonic()
+        if isinstance(message, ModelFailed):
+            future.set_exception(message.error)
+        else:
+            future.set_result(message)
 
-    async def _launch(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._outbox = queue.SimpleQueue()
-        self._handle = await asyncio.to_thread(spawn, self._worker)
-        self._heard_at = time.monotonic()
-        for target, name in ((_send, "tessera-send"), (_receive, "tessera-receive")):
-            arguments = (self._handle, self._outbox) if target is _send else (self._handle, self._from(loop))
-            threading.Thread(target=target, args=arguments, name=name, daemon=True).start()
+    def _tell_loaded(self, loaded: ModelLoaded) -> None:
+        self._metrics.model_loaded(
+            loaded.kind, loaded.name, memory_bytes=loaded.memory_bytes, seconds=loaded.seconds
+        )
 
-    def _from(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
-        handle = self._handle
+    # Messages
 
-        def deliver(message: object) -> None:
-            try:
-                loop.call_soon_threadsafe(self._on_message, handle, message)
-            except RuntimeError:  # the loop has ended, and with it everyone who waited
-                logger.debug("message after the end: %s", type(message).__name__)
-
-        return deliver
-
-    def _on_message(self, handle: WorkerHandle | None, message: object) -> None:
-        if handle is not self._handle:  # the last words of a worker that was replaced
-            return
-        if isinstance(message, Vitals):  # the process lives; whether its jobs get on, others tell
-            self._pulse = time.monotonic(), message
-            return
-        self._heard_at = time.monotonic()
+    def _on_message(self, replica: Replica, message: object) -> None:
         if isinstance(message, Answer):
-            self._queue.done(message.id, message.timings_ms.get("core", 0.0) / 1000 / message.batch_size)
+            self._queue.done(message.id, message.core_seconds)
             future = self._futures.get(message.id)
             if future is not None and not future.done():
                 future.set_result(message)
         elif isinstance(message, Failure):
             self._queue.done(message.id)
-            if isinstance(message.error, OutOfMemory):
-                self._metrics.out_of_memory()
             self._fail(message.id, message.error)
         elif isinstance(message, Progress):
             listener = self._listeners.get(message.id)
@@ -243,84 +306,78 @@ class Engine:
                 listener(message)
         elif isinstance(message, Dropped):
             self._queue.done(message.id)
+        elif isinstance(message, MemoryShort):
+            self._metrics.out_of_memory()
+        elif isinstance(message, ModelLoaded | ModelUnloaded | ModelFailed):
+            self._replied(replica, message)
         elif isinstance(message, Ready):
-            self._status, self._was_ready, self._failures = message, True, 0
-            logger.info("worker %s ready on %s in %s", self.worker_pid, message.device, message.dtype)
+            self._on_ready(replica, message)
         elif isinstance(message, StartFailed):
             logger.error("worker cannot start: %s", message.reason)
-            if not self._was_ready:
+            if not replica.was_ready:
                 self._stopping = True
                 self._on_fatal(message.reason)
-        elif message is CLOSED:
-            self._background(self._on_death())
+        elif isinstance(message, Closed):
+            self._background(self._on_death(replica))
         self._dispatch()
 
-    async def _on_death(self) -> None:
-        """Answer those on board, keep those who wait, start another worker."""
-        self._status = self._pulse = None
-        lost = self._queue.on_board
+    def _on_ready(self, replica: Replica, message: Ready) -> None:
+        replica.status, replica.was_ready, replica.failures = message, True, 0
+        self._queue.boards[replica.number].open = True
+        self._queue.rates.learn(message.seconds_per_cost)
+        has = {(loaded.kind, loaded.name) for loaded in message.loaded}
+        for loaded in message.loaded:
+            self._tell_loaded(loaded)
+        if message.loaded:  # what changed while it started
+            for key in self._models.keys() - has:
+                replica.send(LoadModel(self._models[key]))
+            for kind, name in has - self._models.keys():
+                replica.send(UnloadModel(kind, name))
+        logger.info("worker %s ready on %s in %s", replica.pid, message.device, message.dtype)
+
+    async def _on_death(self, replica: Replica) -> None:
+        """Answer those on its board, keep those who wait, start another worker."""
+        board = self._queue.boards[replica.number]
+        board.open, replica.status = False, None
+        lost = tuple(board.jobs)
+        death = WorkerDied(
+            "the worker process ended while it had this request, a new one is starting: ask again",
+            details={"retry_after_s": 10},
+        )
         for job_id in lost:
             self._queue.done(job_id)
-            self._fail(
-                job_id,
-                WorkerDied(
-                    "the worker process ended while it had this request, a new one is starting: ask again",
-                    details={"retry_after_s": 10},
-                ),
-            )
-        self._outbox.put(CLOSED)
-        if self._stopping or self._handle is None:
+            self._fail(job_id, death)
+        for (number, _, _), future in self._asked.items():
+            if number == replica.number and not future.done():
+                future.set_exception(death)
+        self._dispatch()
+        end = await replica.bury()
+        if self._stopping:
             return
         self._metrics.worker_died()
-        end = await asyncio.to_thread(self._handle.describe_end)
-        await asyncio.to_thread(self._handle.kill)
-        delay = min(MAX_RESTART_DELAY_S, 0.5 * 2**self._failures) if self._failures else 0.0
-        self._failures += 1
+        delay = replica.next_delay_s()
         logger.error("worker ended (%s), %d requests lost, next start in %.1f s", end, len(lost), delay)
         await asyncio.sleep(delay)
         if not self._stopping:
-            await self._launch()
+            await replica.launch(tuple(self._models.values()))
 
     async def _watch(self) -> None:
         """Kill a worker that hangs; its end is then noticed like any other."""
         while True:
             await asyncio.sleep(1.0)
-            silent = time.monotonic() - self._heard_at
-            loading = self._status is None and silent > self._settings.start_timeout_s
-            stalled = bool(self._queue.on_board) and silent > self._settings.stall_timeout_s
-            if (loading or stalled) and self._handle is not None and self._handle.process.is_alive():
-                logger.error("worker %s says nothing for %.0f s: it is killed", self.worker_pid, silent)
-                self._handle.process.kill()
+            for replica, board in zip(self._replicas, self._queue.boards, strict=True):
+                silent = time.monotonic() - replica.heard_at
+                loading = replica.status is None and silent > self._settings.start_timeout_s
+                stalled = bool(board.jobs) and silent > self._settings.stall_timeout_s
+                if loading or stalled:
+                    replica.kill_if_alive(f"says nothing for {silent:.0f} s")
 
     def _fail(self, job_id: int, error: ServiceError) -> None:
         future = self._futures.get(job_id)
         if future is not None and not future.done():
             future.set_exception(error)
 
-    def _background(self, work: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    def _background(self, work: Coroutine[None, None, None]) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _send(handle: WorkerHandle, outbox: queue.SimpleQueue[object]) -> None:
-    """Ends last, when the receiving thread has seen the end, and closes the pipe."""
-    while (message := outbox.get()) is not CLOSED:
-        try:
-            handle.connection.send(message)
-        except OSError:  # the worker is gone; the receiving thread tells
-            continue
-        except Exception:  # a message that cannot be sent would leave its caller waiting for ever
-            logger.exception("%s cannot be sent: the worker is restarted", type(message).__name__)
-            handle.process.kill()
-    handle.connection.close()
-
-
-def _receive(handle: WorkerHandle, deliver: Callable[[object], None]) -> None:
-    while True:
-        try:
-            message = handle.connection.recv()
-        except (EOFError, OSError):
-            deliver(CLOSED)
-            return
-        deliver(message)

@@ -1,28 +1,39 @@
-"""The models of the worker process: loaded, placed, warmed up."""
+"""The models of the worker process: loaded, placed, added and removed."""
 
 from __future__ import annotations
 
-import logging
 import math
-import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 import tokenizer
 from diffusion.pipeline import Pipeline
-from service.engine.operations.base import to_pixels
+from service.engine.failures import free_memory
+from service.errors import NotReady
 from tokenizer.tiling import TilePlan
 
 if TYPE_CHECKING:
-    from service.engine.messages import WorkerSettings
+    from collections.abc import Sequence
+
+    from service.engine.messages import Kind, ModelSource, WorkerSettings
     from tokenizer.model import Tokenizer
 
-logger = logging.getLogger(__name__)
+    Model = Tokenizer | Pipeline
 
-WARM_SIDE = 64
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Loaded(dict[str, Any]):  # Tokenizer or Pipeline; the fields below say which
+    """Models by name; one that is not there is an answer, not a defect: it was unloaded meanwhile."""
+
+    def __missing__(self, name: str) -> Any:
+        raise NotReady(
+            f"the model {name!r} is being loaded or unloaded: ask again, GET /v1/models tells what is served",
+            details={"retry_after_s": 5},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +52,8 @@ class Models:
     settings: WorkerSettings
     device: torch.device
     dtype: torch.dtype
-    tokenizers: dict[str, Tokenizer] = field(default_factory=dict)
-    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    tokenizers: dict[str, Tokenizer] = field(default_factory=Loaded)
+    pipelines: dict[str, Pipeline] = field(default_factory=Loaded)
     tokenizer_of: dict[str, str] = field(default_factory=dict)
 
     def tiles(self, size: tuple[int, ...], *, tiled: bool = False) -> TilePlan | None:
@@ -58,53 +69,102 @@ class Models:
             return None
         return TilePlan(tile=max(1, side), overlap=side // 6)
 
+    def owner(self, pipeline: Pipeline) -> str:
+        """Name of the tokenizer that decodes for a generator.
+
+        Raises:
+            ValueError: none of its latent space is served.
+        """
+        for name, model in self.tokenizers.items():
+            if model.spec_id == pipeline.spec_id:
+                return name
+        raise ValueError(f"no tokenizer of spec {pipeline.spec_id} is served beside it")
+
+    def add(self, source: ModelSource, model: Model) -> None:
+        """Serve a loaded model from now on."""
+        if isinstance(model, Pipeline):
+            self.pipelines[source.name] = model
+            self.tokenizer_of[source.name] = self.owner(model)
+        else:
+            self.tokenizers[source.name] = model
+
+    def remove(self, kind: Kind, name: str) -> None:
+        """Forget a model and give its memory back.
+
+        Raises:
+            ValueError: there is no such model, or a generator that is served needs it.
+        """
+        users = [user for user, owner in self.tokenizer_of.items() if owner == name]
+        if kind == "tokenizer" and users:
+            raise ValueError(f"tokenizer {name!r} decodes for {', '.join(users)}: unload those first")
+        if (self.tokenizers if kind == "tokenizer" else self.pipelines).pop(name, None) is None:
+            raise ValueError(f"no {kind} {name!r} is loaded")
+        if kind == "generator":
+            del self.tokenizer_of[name]
+        free_memory()
+
+
+def place(settings: WorkerSettings) -> Models:
+    """Device and type, and no model yet.
+
+    Raises:
+        ValueError: the device is not there.
+    """
+    device = find_device(settings.device)
+    if device.type == "cuda":  # streams and pinned memory are made without naming a device
+        torch.cuda.set_device(device)
+    return Models(settings, device, find_dtype(settings.dtype, device))
+
 
 def load(settings: WorkerSettings) -> Models:
-    """Load every model of the registry, tokenizers first.
+    """Load every model of the registry.
 
     Raises:
         ValueError: naming the model that cannot be loaded, or the device that is not there.
     """
-    device = find_device(settings.device)
-    dtype = find_dtype(settings.dtype, device)
-    models = Models(settings, device, dtype)
-    for source in sorted(settings.models, key=lambda source: source.kind != "tokenizer"):
-        started = time.monotonic()
-        try:
-            if source.kind == "tokenizer":
-                models.tokenizers[source.name] = tokenizer.load(source.path, device=str(device), dtype=dtype)
-            else:
-                _load_generator(models, source.name, source.path)
-        except (ValueError, OSError) as error:
-            raise ValueError(
-                f"{source.kind} {source.name!r} in {source.path} cannot be loaded: {error}"
-            ) from error
-        logger.info("%s %s loaded in %.1f s", source.kind, source.name, time.monotonic() - started)
+    models = place(settings)
+    for source in in_order(settings.models):
+        models.add(source, load_one(models, source))
     return models
 
 
-def _load_generator(models: Models, name: str, path: str) -> None:
-    pipeline = Pipeline.load(path, device=str(models.device), dtype=models.dtype)
-    owners = [key for key, value in models.tokenizers.items() if value.spec_id == pipeline.spec_id]
-    if not owners:
-        raise ValueError(f"no tokenizer of spec {pipeline.spec_id} is served beside it")
-    models.pipelines[name] = pipeline
-    models.tokenizer_of[name] = owners[0]
+def in_order(sources: Sequence[ModelSource]) -> list[ModelSource]:
+    """Tokenizers before the generators that need them."""
+    return sorted(sources, key=lambda source: source.kind != "tokenizer")
 
 
-@torch.inference_mode()
-def warm_up(models: Models) -> None:
-    """Run every network once, so that the first request finds kernels chosen and memory reserved."""
-    for name, model in models.tokenizers.items():
-        started = time.monotonic()
-        size = model.spec.padded((WARM_SIDE, WARM_SIDE))
-        x = torch.zeros(1, 3, *size, device=models.device, dtype=models.dtype)
-        to_pixels(model.decode(model.encode(x))).cpu()
-        logger.info("tokenizer %s warm in %.1f s", name, time.monotonic() - started)
-    for name, pipeline in models.pipelines.items():
-        started = time.monotonic()
-        pipeline.generate([0], num_steps=1, guidance=2.0, output="latent").z.cpu()
-        logger.info("generator %s warm in %.1f s", name, time.monotonic() - started)
+def load_one(models: Models, source: ModelSource) -> Model:
+    """A model in memory, on the device, not served yet.
+
+    Raises:
+        ValueError: naming the model that cannot be loaded.
+    """
+    try:
+        if source.kind == "tokenizer":
+            model = tokenizer.load(source.path, device=str(models.device), dtype=models.dtype)
+            if models.device.type == "cuda" and isinstance(model, nn.Module):
+                # Convolutions there are fastest in it. torch's types know the argument of tensors only.
+                model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            return model
+        pipeline = Pipeline.load(source.path, device=str(models.device), dtype=models.dtype)
+        pipeline.tokenizer = models.tokenizers[models.owner(pipeline)]
+        return pipeline
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"{source.kind} {source.name!r} in {source.path} cannot be loaded: {error}"
+        ) from error
+
+
+def weights_bytes(model: object) -> int:
+    """Bytes that the weights of a model take, those of the tokenizer not counted for a generator."""
+    network = model.denoiser if isinstance(model, Pipeline) else model
+    modules = [network] if isinstance(network, nn.Module) else vars(network).values()
+    return sum(
+        tensor.nbytes
+        for module in modules
+        if isinstance(module, nn.Module)
+        for tensor in (*module.parameters(), *module.buffers())
+    )
 
 
 def find_device(text: str) -> torch.device:

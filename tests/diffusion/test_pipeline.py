@@ -136,6 +136,14 @@ def test_a_step_does_not_depend_on_the_other_slots(pipeline: Pipeline) -> None:
     assert torch.equal(other[1], out[1])
 
 
+def test_a_step_without_guidance_is_that_of_the_class_alone(pipeline: Pipeline) -> None:
+    z, times = pipeline.noise([1, 2]), pipeline.generator.times(5)
+    y = pipeline.encode_labels([0, 2])
+    plain = pipeline.step(z, times[[0, 3]], times[[1, 4]], y, None)
+    assert torch.allclose(plain, pipeline.step(z, times[[0, 3]], times[[1, 4]], y, 1.0), atol=1e-5)
+    assert not torch.allclose(plain, pipeline.step(z, times[[0, 3]], times[[1, 4]], y, 3.0), atol=1e-4)
+
+
 def test_a_tokenizer_of_another_space_is_refused_naming_both(folder: Path, tokenizer_folder: Path) -> None:
     other = load(tokenizer_folder)
     other.spec_id = "0123456789abcdef"

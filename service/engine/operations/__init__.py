@@ -14,11 +14,13 @@ from service.engine.operations.reconstruct import Reconstruct
 
 if TYPE_CHECKING:
     from service.engine.models import Models
-    from service.engine.operations.base import Operation
+    from service.engine.operations.base import Operation, Outlook
 
 
-def build(models: Models) -> dict[type[Job], Operation[Any, Any]]:  # jobs and payloads differ by operation
-    """The operation of every kind of job."""
+def build(
+    models: Models, outlook: Outlook
+) -> dict[type[Job], Operation[Any, Any]]:  # each has its own payload
+    """The operation of every kind of job; ``outlook`` is what the worker knows of jobs while they run."""
     return {
         EncodeJob: Encode(models),
         DecodeJob: Decode(models),

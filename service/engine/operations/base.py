@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.codecs import Output, Pixels
+    from service.errors import ServiceError
     from service.engine.messages import Bundle
 
 J = TypeVar("J", contravariant=True)
@@ -48,6 +49,18 @@ class Pass:
 
     bucket: int
     tiled: bool = False
+
+
+class Outlook(Protocol):
+    """What the worker knows of a job while it runs; for operations that make steps of their own."""
+
+    def over(self, job_id: int) -> ServiceError | None:
+        """Why no work should be done for it any more, if so."""
+        ...
+
+    def stepped(self, job_id: int, step: int, num_steps: int) -> None:
+        """It has made a step; must not block."""
+        ...
 
 
 class Operation(Protocol[J, P]):
