@@ -137,6 +137,7 @@ def image_job(service: Service, asked: ImagesRequest, told: Envelope) -> Generat
         "seed": asked.seed,
         "size": _size(model, asked),
         "output": asked.output_format or "png",
+        "quality": asked.output_compression,
     }
     if asked.negative_prompt is not None:
         tree["negative_prompt"] = asked.negative_prompt
@@ -147,7 +148,6 @@ def image_job(service: Service, asked: ImagesRequest, told: Envelope) -> Generat
     else:
         tree["prompt"] = asked.prompt
     job = generate_job(service, _checked(GenerateRequest, tree), told)
-    job = replace(job, quality=asked.output_compression)
     return _with_previews(job, asked, job.num_steps)
 
 

@@ -62,6 +62,7 @@ def result_event(answer: Answer, seed: int) -> bytes:
             "data": [{"index": 0, "b64": base64.b64encode(answer.body).decode()}],
         }
     facts |= {
+        "headers": answer.headers,  # of raw formats, they say what the bytes are
         "batch_size": answer.batch_size,
         "batch_bucket": answer.bucket,
         "timings_ms": {stage: round(spent, 2) for stage, spent in answer.timings_ms.items()},

@@ -48,7 +48,12 @@ def test_the_result_has_one_shape_for_one_and_for_several() -> None:
     several = {"seed": 7, "size": [8, 16], "spec_id": "0123", "media_type": "image/png"}
     data = [{"index": 0, "b64": base64.b64encode(b"\x89PNG").decode()}]
     many = Answer(1, json.dumps(several | {"data": data}).encode(), "application/json", HEADERS, 3, timing, 4)
-    told = {"batch_size": 3, "batch_bucket": 4, "timings_ms": {"core": 1.23}}
+    told: dict[str, object] = {
+        "headers": HEADERS,
+        "batch_size": 3,
+        "batch_bucket": 4,
+        "timings_ms": {"core": 1.23},
+    }
     assert parsed(result_event(one, 7)) == ("result", several | {"data": data} | told)
     assert parsed(result_event(many, 7)) == parsed(result_event(one, 7))
 
