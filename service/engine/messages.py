@@ -140,6 +140,11 @@ class EncodeJob(Job):
     dtype: LatentDtype = "float32"
     convention: Convention | None = None
 
+    @property
+    def num_images(self) -> int:
+        """Pictures of the request."""
+        return 1 if isinstance(self.body, bytes) else len(self.body)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconstructJob(Job):
@@ -171,6 +176,11 @@ class DecodeJob(Job):
     quality: int | None = None
     convention: Convention | None = None
     tensor: TensorAnswer | None = None
+
+    @property
+    def num_images(self) -> int:
+        """Pictures of the request."""
+        return len(next(iter(self.parts.values()))) if self.indices is None else len(self.indices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
