@@ -215,9 +215,7 @@ class Core:
             self._outcomes.dropped(task)
             return True
         if task.late:
-            self._outcomes.failed(
-                task, TimedOut("x-timeout-ms has passed: give it more time, or ask for less")
-            )
+            self._outcomes.failed(task, too_late())
             return True
         return False
 

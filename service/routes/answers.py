@@ -60,6 +60,7 @@ class Envelope(TypedDict):
     priority: Priority
     deadline: float | None
     bucket: int | None
+    decode_bucket: int | None
 
 
 class ClientGone(Exception):  # noqa: N818  nothing went wrong here
@@ -74,12 +75,7 @@ def envelope(request: Request, service: Service) -> Envelope:
         NotAllowed: the key may not ask for that priority.
     """
     timeout_ms = _whole_number(request, "x-timeout-ms", int(1000 * service.settings.request_timeout_s))
-    bucket = _whole_number(request, "x-batch-bucket", service.settings.max_batch)
-    if bucket is not None and bucket & (bucket - 1):
-        raise InvalidParameter(
-            f"x-batch-bucket is {bucket}: buckets are powers of two, as the same header of an answer tells",
-            param="x-batch-bucket",
-        )
+    bucket, decode_bucket = _buckets(request, service.settings.max_batch)
     priority = request.headers.get("x-priority")
     if priority not in (None, *get_args(Priority)):
         raise InvalidParameter(
@@ -90,12 +86,29 @@ def envelope(request: Request, service: Service) -> Envelope:
         priority=record_of(request).caller.allow_priority(cast("Priority | None", priority)),
         deadline=None if timeout_ms is None else time.monotonic() + timeout_ms / 1000,
         bucket=bucket,
+        decode_bucket=decode_bucket,
     )
 
 
 def request_id_of(request: Request) -> str:
     """The id that the request came with or was given; see ``access``."""
     return record_of(request).request_id
+
+
+def _buckets(request: Request, most: int) -> tuple[int | None, int | None]:
+    """``16``, or ``16/4`` for steps and decoding of generation, as an answer tells them."""
+    text = request.headers.get("x-batch-bucket")
+    if text is None:
+        return None, None
+    found = re.fullmatch(r"([0-9]{1,6})(?:/([0-9]{1,6}))?", text)
+    numbers = [int(number) for number in found.groups() if number is not None] if found else [0]
+    if any(not 1 <= number <= most or number & (number - 1) for number in numbers):
+        raise InvalidParameter(
+            f"x-batch-bucket is {text[:64]!r}: send what the same header of an answer told, a power of two up to "
+            f"{most} or two of them as 16/4",
+            param="x-batch-bucket",
+        )
+    return numbers[0], numbers[1] if len(numbers) == 2 else None
 
 
 def _whole_number(request: Request, name: str, most: int) -> int | None:
@@ -156,7 +169,8 @@ def respond(answer: Answer) -> Response:
         "cache-control": "no-store",
     }
     if answer.bucket is not None:
-        headers["x-batch-bucket"] = str(answer.bucket)
+        other = answer.decode_bucket not in (None, answer.bucket)
+        headers["x-batch-bucket"] = f"{answer.bucket}/{answer.decode_bucket}" if other else str(answer.bucket)
     return Response(answer.body, media_type=answer.media_type, headers=headers)
 
 

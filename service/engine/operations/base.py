@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from service.codecs import Output, Pixels
-    from service.errors import ServiceError
     from service.engine.messages import Bundle
+    from service.errors import ServiceError
 
 J = TypeVar("J", contravariant=True)
 P = TypeVar("P")
