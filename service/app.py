@@ -31,6 +31,7 @@ from service.routes import (
     generate,
     jobs,
     metrics,
+    models,
     openai,
     page,
     pictures,
@@ -98,7 +99,7 @@ def create_app(settings: Settings, on_fatal: Callable[[str], None] = logger.crit
         generate.router,
         openai.router,
         requests.router,
-        status.models_router,
+        models.router,
     ):
         app.include_router(router, dependencies=guarded)
     for router in (jobs.router, evaluations.router, tensors.router):

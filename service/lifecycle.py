@@ -23,18 +23,19 @@ from service.errors import (
     ModelInUse,
     ModelLoading,
     NoModelMemory,
+    QueueFull,
     ServiceError,
     Unavailable,
     UnknownModel,
 )
-from service.residence import Residence, Residences
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
     from service.engine.messages import Job, Kind, ModelLoaded, ModelSource
     from service.registry import Key, Registry
+    from service.residence import Residence, Residences
 
 logger = logging.getLogger(__name__)
 
@@ -72,25 +73,33 @@ class Lifecycle:
 
     Args:
         registry: the models.
+        residences: where they are.
         loader: loads them.
-        budget_bytes: most memory of all loaded models together on a device; 0 for no limit.
         wait_s: longest time that a request waits for its model, or a load for memory.
+        max_waiting: most requests that wait for models at once.
     """
 
-    def __init__(self, registry: Registry, loader: Loader, *, budget_bytes: int, wait_s: float) -> None:
+    def __init__(
+        self, registry: Registry, residences: Residences, loader: Loader, *, wait_s: float, max_waiting: int
+    ) -> None:
         self._registry = registry
+        self._residences = residences
         self._loader = loader
         self._wait_s = wait_s
-        self._residences = Residences(registry, budget_bytes)
+        self._max_waiting = max_waiting
         self._bringing: dict[Key, Bringing] = {}
         self._turn = asyncio.Lock()
         self._freed = asyncio.Event()
-        self.budget_bytes = budget_bytes
 
     @property
     def memory_bytes(self) -> int:
         """Memory that all loaded models hold."""
         return self._residences.memory_bytes
+
+    @property
+    def budget_bytes(self) -> int | None:
+        """Most memory that they may hold; None for no limit."""
+        return self._residences.budget_bytes or None
 
     def facts(self, key: Key) -> dict[str, Any]:  # JSON
         """What GET /v1/models tells of a model's whereabouts."""
@@ -103,25 +112,9 @@ class Lifecycle:
             "error": None if at.error is None else at.error.message,
         }
 
-    def first(self) -> tuple[ModelSource, ...]:
-        """What the first worker loads when it starts: as many as fit by the sizes of their files."""
-        keys = self._residences.first()
-        for key in keys:
-            self._residences[key].state = "loading"
-        return tuple(self._registry.source(key) for key in keys)
-
-    def loaded(self) -> tuple[ModelSource, ...]:
-        """What a worker that takes another's place should load."""
-        return tuple(self._registry.source(key) for key in self._residences.loaded())
-
-    def worker_started(self, loaded: Iterable[ModelLoaded]) -> None:
-        """A worker is ready and has these models; no others are loaded any more."""
-        told = {(message.kind, message.name): message for message in loaded}
-        for key in self._registry.known:
-            if key in told:
-                self._residences[key].loaded(told[key])
-            else:
-                self._residences[key].gone()
+    def told(self, loaded: ModelLoaded) -> None:
+        """A worker has loaded a model, at its start or when asked."""
+        self._residences[loaded.kind, loaded.name].loaded(loaded)
 
     def gate(self, job: Job) -> AbstractAsyncContextManager[None]:
         """Keep what a job works with loaded; as ``use``."""
@@ -137,7 +130,7 @@ class Lifecycle:
             deadline: ``time.monotonic()`` until which to wait at most.
 
         Raises:
-            UnknownModel, ModelLoading, NoModelMemory, ModelFailed, ModelChanged, or why there is no worker.
+            UnknownModel, QueueFull, ModelLoading, NoModelMemory, ModelFailed, ModelChanged, or why there is no worker.
         """
         residences = [self._residences[part] for part in self._parts(key)]
         if all(at.state == "loaded" for at in residences):
@@ -215,6 +208,11 @@ class Lifecycle:
         for at in residences:
             if at.state == "failed" and at.error is not None and time.monotonic() - at.failed_at < RETRY_S:
                 raise copy.copy(at.error)
+        if sum(len(bringing.waiters) for bringing in self._bringing.values()) >= self._max_waiting:
+            raise QueueFull(
+                f"{self._max_waiting} requests wait for models to be loaded: ask again in 5 s",
+                details={"retry_after_s": 5},
+            )
         bringing = self._bringing.get(key)
         if bringing is None:
             bringing = self._bringing[key] = Bringing()
@@ -226,6 +224,7 @@ class Lifecycle:
             async with asyncio.timeout(limit):
                 await waiter
         except BaseException as error:
+            bringing.waiters.remove(waiter)
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self._release(residences)  # it was loaded in the very moment in which nobody waited any more
             waiter.cancel()
@@ -304,9 +303,9 @@ class Lifecycle:
     async def _make_room(self, key: Key, parts: list[Key], bringing: Bringing) -> None:
         """Unload what was used least recently until the model fits; wait while everything is in use."""
         if not self._residences.fits(parts):
-            needed = sum(self._residences.estimate(part) for part in parts)
+            needed, budget = sum(self._residences.estimate(part) for part in parts), self.budget_bytes
             raise NoModelMemory(
-                f"{key[0]} {key[1]!r} needs {needed} bytes and TESSERA_MODEL_MEMORY_BYTES is {self.budget_bytes}: "
+                f"{key[0]} {key[1]!r} needs {needed} bytes and TESSERA_MODEL_MEMORY_BYTES is {budget}: "
                 "raise it, or use a smaller model",
                 param="model",
             )

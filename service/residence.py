@@ -66,7 +66,7 @@ class Residences:
 
     def __init__(self, registry: Registry, budget_bytes: int) -> None:
         self._registry = registry
-        self._budget = budget_bytes
+        self.budget_bytes = budget_bytes
         self._known: dict[Key, Residence] = {}
 
     def __getitem__(self, key: Key) -> Residence:
@@ -92,19 +92,21 @@ class Residences:
 
     def fits(self, keys: Iterable[Key]) -> bool:
         """Whether these alone would stay within the budget."""
-        return not self._budget or sum(self.estimate(key) for key in keys) <= self._budget
+        return not self.budget_bytes or sum(self.estimate(key) for key in keys) <= self.budget_bytes
 
     def has_room(self, key: Key) -> bool:
         """Whether it would stay within the budget beside what is loaded now."""
-        return not self._budget or self.memory_bytes + self.estimate(key) <= self._budget
+        return not self.budget_bytes or self.memory_bytes + self.estimate(key) <= self.budget_bytes
 
     def first(self) -> list[Key]:
-        """As many models, in the order of the registry, as fit together."""
+        """What a first worker loads at its start: as many, in the order of the registry, as fit together."""
         chosen: list[Key] = []
         for key in self._registry.known:
             wanted = [part for part in self._registry.needs(key) if part not in chosen]
             if self.fits([*chosen, *wanted]):
                 chosen += wanted
+        for key in chosen:
+            self[key].state = "loading"
         return chosen
 
     def needing(self, key: Key) -> list[Key]:

@@ -162,6 +162,24 @@ class GenerateRequest(Config):
     progress_every: StrictInt = Field(1, ge=1, description="With stream: steps between two events.")
 
 
+class KindQuery(Query):
+    """Which of two models of one name."""
+
+    kind: Literal["tokenizer", "generator"] | None = Field(
+        None, description="Needed where a tokenizer and a generator share the name."
+    )
+
+
+class AddModelRequest(Config):
+    """Body of POST /v1/models."""
+
+    name: StrictStr = Field(
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="What requests will call it: letters, digits, dot, dash, underscore.",
+    )
+    path: StrictStr = Field(description="Its folder, below one of TESSERA_MODEL_FOLDERS.")
+
+
 class PictureItem(BaseModel):
     """One of several pictures."""
 
@@ -200,13 +218,24 @@ class ListedAnswer(BaseModel):
     owned_by: Literal["tessera"] = "tessera"
 
 
-class TokenizerAnswer(ListedAnswer):
-    """A tokenizer of the registry."""
+class ModelAnswer(ListedAnswer):
+    """What a tokenizer and a generator of the registry have in common."""
 
     name: str
-    kind: Literal["tokenizer"]
-    default: bool
+    default: bool = Field(description="Whether requests that name no model of its kind mean it.")
     spec_id: str
+    family: str = Field(description="`tessera`, or the class of diffusers.")
+    state: Literal["unloaded", "loading", "loaded", "failed"]
+    memory_bytes: int = Field(description="That its weights hold on each device now.")
+    load_seconds: float | None = Field(description="That the last load took, warm-up included.")
+    in_use: int = Field(description="Requests that it works for.")
+    error: str | None = Field(description="Why the last load failed.")
+
+
+class TokenizerAnswer(ModelAnswer):
+    """A tokenizer of the registry."""
+
+    kind: Literal["tokenizer"]
     spec: dict[str, Any] = Field(description="LatentSpec as JSON.")
     codes: CodesAnswer | None = Field(description="null where the latent is continuous.")
     licence: str | None
@@ -214,16 +243,20 @@ class TokenizerAnswer(ListedAnswer):
     weights_bytes: int
 
 
-class GeneratorAnswer(ListedAnswer):
+class GeneratorAnswer(ModelAnswer):
     """A generator of the registry."""
 
-    name: str
     kind: Literal["generator"]
-    default: bool
-    spec_id: str
-    tokenizer: str = Field(description="The served tokenizer that decodes for it.")
+    tokenizer: str | None = Field(
+        description="The served tokenizer that decodes for it; null for a pipeline, which decodes by itself."
+    )
+    conditioning: Literal["class", "text"] = Field(description="Whether it takes `label` or `prompt`.")
+    takes: list[str] = Field(description="Which of `guidance` and `negative_prompt` it takes.")
     class_names: list[str]
     sizes: list[tuple[int, int]]
+    size_multiple: int | None = Field(
+        description="Any sides that are multiples of it can be asked for; null: `sizes` only."
+    )
     num_steps: int
     guidance: float
     licence: str | None
@@ -241,12 +274,28 @@ class LimitsAnswer(BaseModel):
     max_guidance: float
 
 
+class MemoryAnswer(BaseModel):
+    """Memory of the models on each device."""
+
+    used_bytes: int
+    budget_bytes: int | None = Field(description="TESSERA_MODEL_MEMORY_BYTES; null for no limit.")
+
+
 class ModelsAnswer(BaseModel):
-    """Answer of /v1/models."""
+    """Answer of GET /v1/models."""
 
     object: Literal["list"] = "list"
     data: list[TokenizerAnswer | GeneratorAnswer]
+    memory: MemoryAnswer
     limits: LimitsAnswer
+
+
+class RemovedAnswer(BaseModel):
+    """Answer of DELETE /v1/models/{name}, as OpenAI's."""
+
+    id: str
+    object: Literal["model"] = "model"
+    deleted: Literal[True] = True
 
 
 class StatusAnswer(BaseModel):

@@ -30,6 +30,18 @@ class Settings(BaseSettings):
     models: str = Field(
         "", description="`name=folder,...`, tokenizers and generators; the bundled demo without it."
     )
+    load: Literal["all", "first-use"] = Field(
+        "all",
+        description="When models are loaded: `all` at the start, or each by its first request, `first-use`.",
+    )
+    model_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory of all models' weights on each device; the least recently used leaves. 0 for no limit.",
+    )
+    model_folders: str = Field(
+        "", description="Folders, separated by commas, below which models may be added while the server runs."
+    )
     api_keys: str = Field("", repr=False, description="Accepted keys, separated by commas.")
     keys_file: str = Field(
         "",

@@ -12,10 +12,13 @@ from service.engine.messages import WorkerSettings
 from service.heartbeat import Heartbeat
 from service.jobs.house import JobHouse
 from service.keys import Keys
+from service.lifecycle import Lifecycle
 from service.metering import Meter, MeteredEngine
 from service.metrics import Metrics
 from service.rate_limits import RateLimits
 from service.registry import Registry
+from service.registry.allowed import parse_folders
+from service.residence import Residences
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +40,7 @@ class Service:
     metrics: Metrics
     keys: Keys
     meter: Meter
+    lifecycle: Lifecycle
     jobs: JobHouse | None = None
     drain: Drain = field(default_factory=Drain)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
@@ -55,8 +59,11 @@ class Service:
             pixels_per_minute=settings.pixels_per_minute,
         )
         registry = Registry.read(settings.models)
+        parse_folders(settings.model_folders)
+        residences = Residences(registry, settings.model_memory_bytes)
+        first = residences.first() if settings.load == "all" else []
         worker = WorkerSettings(
-            models=registry.sources(),
+            models=tuple(registry.source(key) for key in first),
             device=settings.device,
             dtype=settings.dtype,
             max_pixels=settings.max_pixels,
@@ -81,11 +88,19 @@ class Service:
         metrics = Metrics()
         meter = Meter(settings, RateLimits())
         engine = MeteredEngine(settings, worker, on_fatal, metrics, meter)
+        lifecycle = Lifecycle(
+            registry,
+            residences,
+            engine,
+            wait_s=settings.request_timeout_s,
+            max_waiting=settings.queue_requests,
+        )
+        engine.gate, engine.on_loaded = lifecycle.gate, lifecycle.told
         drain = Drain()
         jobs = None
         if settings.state:
             jobs = JobHouse(settings, registry, lambda: engine.status is not None and not drain.begun)
-        return cls(settings, registry, engine, bodies, metrics, keys, meter, jobs, drain)
+        return cls(settings, registry, engine, bodies, metrics, keys, meter, lifecycle, jobs, drain)
 
     @property
     def is_ready(self) -> bool:

@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ from service.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     from service.engine.messages import Job, Kind, ModelSource, Priority, WorkerSettings
     from service.settings import Settings
@@ -81,6 +83,10 @@ class Engine:
         self._futures: dict[int, asyncio.Future[Answer]] = {}
         self._listeners: dict[int, Callable[[Progress], None]] = {}
         self._requests: dict[int, str] = {}
+        self._at_gate: dict[int, asyncio.Timeout] = {}
+        # The lifecycle sets both: what keeps a job's model loaded while it runs, and who hears of models loaded.
+        self.gate: Callable[[Job], AbstractAsyncContextManager[None]] = lambda _: nullcontext()
+        self.on_loaded: Callable[[ModelLoaded], None] = lambda _: None
         self._asked: dict[tuple[int, Kind, str], asyncio.Future[Reply]] = {}
         self._ids = itertools.count(1)
         self._stopping = False
@@ -149,7 +155,8 @@ class Engine:
     async def stop(self) -> None:
         """Let the jobs on board finish, refuse the rest, end the workers."""
         self._stopping = True
-        for job_id in [job_id for job_id in self._futures if self._queue.withdraw(job_id)]:
+        waiting = [one for one in self._futures if one in self._at_gate or self._queue.withdraw(one)]
+        for job_id in waiting:
             self._fail(
                 job_id, NotReady("the server is shutting down: ask again", details={"retry_after_s": 10})
             )
@@ -170,10 +177,9 @@ class Engine:
             on_progress: called on the loop with every Progress of the job, if it asks for any.
 
         Raises:
-            QueueFull, NotReady, WorkerDied, TimedOut, RequestCancelled, or what the worker answers.
+            QueueFull, NotReady, WorkerDied, TimedOut, RequestCancelled, what the gate or the worker says.
         """
         self.require_ready()
-        self._queue.put(job)
         timeout_s = job.timeout_s or self._settings.request_timeout_s
         if job.deadline is not None:
             timeout_s = min(timeout_s, job.deadline - time.monotonic())
@@ -182,11 +188,17 @@ class Engine:
         self._requests[job.id] = job.request_id
         if on_progress is not None:
             self._listeners[job.id] = on_progress
-        self._dispatch()
         try:
-            async with asyncio.timeout(timeout_s):
-                return await future
+            async with asyncio.timeout(timeout_s) as limit:
+                self._at_gate[job.id] = limit
+                async with self.gate(job):
+                    del self._at_gate[job.id]
+                    self._queue.put(job)
+                    self._dispatch()
+                    return await future
         except TimeoutError:
+            if future.done():  # it was ended while it waited for its model
+                return future.result()
             raise TimedOut(
                 f"no answer within {max(0.0, timeout_s):.3g} s: ask for fewer images or steps or a smaller picture, "
                 "or ask again when the server is less busy",
@@ -195,6 +207,7 @@ class Engine:
         finally:
             del self._futures[job.id], self._requests[job.id]
             self._listeners.pop(job.id, None)
+            self._at_gate.pop(job.id, None)
             if not future.done() or future.cancelled():
                 self._give_up(job.id)
 
@@ -285,6 +298,7 @@ class Engine:
             future.set_result(message)
 
     def _tell_loaded(self, loaded: ModelLoaded) -> None:
+        self.on_loaded(loaded)
         self._metrics.model_loaded(
             loaded.kind, loaded.name, memory_bytes=loaded.memory_bytes, seconds=loaded.seconds
         )
@@ -376,6 +390,8 @@ class Engine:
         future = self._futures.get(job_id)
         if future is not None and not future.done():
             future.set_exception(error)
+        if job_id in self._at_gate:  # nobody looks at the future there
+            self._at_gate[job_id].reschedule(asyncio.get_running_loop().time())
 
     def _background(self, work: Coroutine[None, None, None]) -> None:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)

@@ -1,4 +1,4 @@
-"""What is served, and whether it is up."""
+"""Whether the server is up, and whether it takes work."""
 
 from __future__ import annotations
 
@@ -6,19 +6,10 @@ from fastapi import APIRouter, Request
 
 from service.heartbeat import check_worker
 from service.routes.answers import error_answers
-from service.schemas import LimitsAnswer, ModelsAnswer, StatusAnswer
+from service.schemas import StatusAnswer
 from service.state import service_of
 
-models_router = APIRouter()
 health_router = APIRouter()
-
-
-@models_router.get("/v1/models", responses=error_answers())
-async def models(request: Request) -> ModelsAnswer:
-    """The models with spec, licence and figures, and the limits of this server."""
-    service = service_of(request)
-    limits = {name: getattr(service.settings, name) for name in LimitsAnswer.model_fields}
-    return ModelsAnswer.model_validate({"data": service.registry.to_json(), "limits": limits})
 
 
 @health_router.get("/health/live", responses={503: error_answers()[503]})
