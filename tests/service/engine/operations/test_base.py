@@ -3,12 +3,20 @@
 import base64
 import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 
-from service.engine.operations.base import from_pixels, pad_pixels, picture_answer, to_host, to_pixels
+from service.engine.operations.base import (
+    from_pixels,
+    pad_edges,
+    pad_pixels,
+    picture_answer,
+    to_host,
+    to_pixels,
+)
 from tests.service.conftest import as_pixels, picture
 from tokenizer.model import pad_to
 
@@ -64,3 +72,36 @@ def test_several_as_npy_are_one_array() -> None:
     pictures = [picture(4, 6, seed) for seed in (1, 2)]
     body = picture_answer(1, pictures, "npy", {}, {}).body
     np.testing.assert_array_equal(np.load(io.BytesIO(body)), np.stack(pictures))
+
+
+def test_several_as_raw_are_one_array_whose_shape_is_told() -> None:
+    pictures = [picture(4, 6, seed) for seed in (1, 2)]
+    several = picture_answer(1, pictures, "raw", {}, {})
+    assert several.headers == {"x-tessera-shape": "2,4,6,3", "x-tessera-dtype": "uint8"}
+    assert several.body == np.stack(pictures).tobytes()
+    one = picture_answer(1, pictures[:1], "raw", {"a": "b"}, {})
+    assert one.headers == {"a": "b", "x-tessera-shape": "4,6,3", "x-tessera-dtype": "uint8"}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_bundles_hold_however_many_there_are(count: int) -> None:
+    pictures = [picture(4, 6, seed) for seed in range(count)]
+    packed = picture_answer(1, pictures, "png", {}, {}, bundle="zip")
+    assert packed.media_type == "application/zip"
+    assert packed.body == picture_answer(1, pictures, "png", {}, {}, bundle="zip").body
+    with zipfile.ZipFile(io.BytesIO(packed.body)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == [f"00{index}.png" for index in range(count)]
+        for name, pixels in zip(archive.namelist(), pictures, strict=True):
+            np.testing.assert_array_equal(as_pixels(archive.read(name)), pixels)
+    listed = json.loads(picture_answer(1, pictures, "npy", {}, {}, bundle="json").body)
+    assert listed["media_type"] == "application/x-npy"
+    for item, pixels in zip(listed["data"], pictures, strict=True):
+        np.testing.assert_array_equal(np.load(io.BytesIO(base64.b64decode(item["b64"]))), pixels)
+
+
+def test_edges_are_repeated_along_the_axes_that_grow() -> None:
+    array = np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3)
+    grown = pad_edges(array, (3, 4), first=2)
+    assert grown[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5]]
+    assert pad_edges(array, (2, 3), first=2) is array

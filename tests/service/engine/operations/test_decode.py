@@ -1,14 +1,16 @@
 """Decode: the same pixels as the tokenizer gives, cropped to the size each latent remembers."""
 
 import io
+import json
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from service.engine.messages import DecodeJob
+from service.engine.messages import Answer, Convention, DecodeJob
 from service.engine.models import Models
 from service.engine.operations import decode as module
-from service.engine.operations.base import to_pixels
+from service.engine.operations.base import Pass, to_pixels
 from service.engine.operations.decode import Decode
 from tokenizer.spec import Latent
 
@@ -31,8 +33,9 @@ def test_a_batch_of_different_sizes_equals_the_tokenizer(loaded: Models) -> None
     operation = Decode(loaded)
     prepared = [operation.before(work) for work in works]
     assert len({item.key for item in prepared}) == 1
+    assert [item.rows for item in prepared] == [1, 2, 1]
     with torch.inference_mode():
-        results = operation.core([item.payload for item in prepared])
+        results = operation.core([item.payload for item in prepared], Pass(4))
     for work, item, result in zip(works, prepared, results, strict=True):
         body = np.load(io.BytesIO(operation.after(work, item.payload, result).body))
         pixels = body if body.ndim == 4 else body[None]
@@ -41,7 +44,7 @@ def test_a_batch_of_different_sizes_equals_the_tokenizer(loaded: Models) -> None
         assert difference.mean() < 1e-3
 
 
-def test_no_pass_exceeds_the_batch_limit(loaded: Models) -> None:
+def test_every_pass_has_the_rows_of_its_bucket(loaded: Models) -> None:
     seen: list[int] = []
     tokenizer = loaded.tokenizers["tiny"]
 
@@ -54,8 +57,63 @@ def test_no_pass_exceeds_the_batch_limit(loaded: Models) -> None:
 
     models = Models(loaded.settings, loaded.device, loaded.dtype, {"tiny": Watched()})  # type: ignore[dict-item]
     z = torch.zeros(19, *tokenizer.spec.shape((64, 64))["z"])
-    assert module.decode(models, "tiny", Latent({"z": z}, (64, 64))).shape == (19, 64, 64, 3)
-    assert seen == [8, 8, 3]
+    assert module.decode(models, "tiny", Latent({"z": z}, (64, 64)), Pass(8)).shape == (19, 64, 64, 3)
+    assert seen == [8, 8, 8]
+
+
+def answered(loaded: Models, work: DecodeJob) -> Answer:
+    operation = Decode(loaded)
+    prepared = operation.before(work)
+    with torch.inference_mode():
+        (result,) = operation.core([prepared.payload], Pass(2))
+        return operation.after(work, prepared.payload, result)
+
+
+def test_tensors_in_place_of_files(loaded: Models) -> None:
+    """x_hat itself, brought to [0, 1], and as uint8: cropped, and all the same picture."""
+    work = job(loaded, (33, 47), 2)
+    tokenizer = loaded.tokenizers["tiny"]
+    x_hat = tokenizer.decode(Latent({"z": torch.tensor(work.parts["z"])}, work.size, tokenizer.spec_id))
+    wanted = {
+        "x_hat": x_hat,
+        "unit": (x_hat / 2 + 0.5).clamp(0, 1),
+        "uint8": to_pixels(x_hat),
+    }
+    for kind, tensor in wanted.items():
+        answer = answered(loaded, replace(work, tensor=kind))
+        shape, dtype = json.loads(answer.headers["shape"]), getattr(torch, answer.headers["dtype"])
+        read = torch.frombuffer(bytearray(answer.body), dtype=dtype).reshape(shape)
+        assert (read.shape, read.dtype) == (tensor.shape, tensor.dtype)
+        torch.testing.assert_close(read.float(), tensor.float(), rtol=0, atol=1 if kind == "uint8" else 1e-5)
+
+
+def test_other_conventions_decode_to_the_same(loaded: Models) -> None:
+    work = job(loaded, (33, 47))
+    spec = loaded.tokenizers["tiny"].spec
+    raw = spec.denormalize(torch.tensor(work.parts["z"]))
+    expected = np.load(io.BytesIO(answered(loaded, work).body)).astype(int)
+    for convention, z in (
+        (Convention(), raw),
+        (Convention(0.7, 0.2), (raw - 0.2) * 0.7),
+        (Convention(own=True), torch.tensor(work.parts["z"])),
+    ):
+        body = answered(loaded, replace(work, parts={"z": z.numpy()}, convention=convention)).body
+        assert np.abs(np.load(io.BytesIO(body)) - expected).max() <= 1
+
+
+def test_what_is_asked_of_the_pictures_is_passed_on(loaded: Models) -> None:
+    work = replace(job(loaded, (16, 16), 2), output="jpeg", bundle="zip")
+    sizes = [len(answered(loaded, replace(work, quality=quality)).body) for quality in (5, 95)]
+    assert sizes[0] < sizes[1]
+    assert answered(loaded, work).media_type == "application/zip"
+
+
+def test_floats_and_pixels_of_one_size_do_not_share_a_pass(loaded: Models) -> None:
+    work = job(loaded, (32, 32))
+    keys = [
+        Decode(loaded).before(replace(work, tensor=kind)).key for kind in (None, "uint8", "x_hat", "unit")
+    ]
+    assert keys[0] == keys[1] != keys[2] == keys[3]
 
 
 def test_latents_and_indices_of_one_size_do_not_share_a_pass(loaded: Models) -> None:

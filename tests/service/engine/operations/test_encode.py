@@ -10,23 +10,24 @@ import pytest
 import torch
 
 from service import wire
-from service.engine.messages import Answer, DecodeJob, EncodeJob
+from service.engine.messages import Answer, Convention, DecodeJob, EncodeJob
 from service.engine.models import Models, load
-from service.engine.operations.base import from_pixels, pad_pixels, to_pixels
+from service.engine.operations.base import Pass, from_pixels, pad_pixels, to_pixels
 from service.engine.operations.decode import Decode
 from service.engine.operations.encode import Encode
+from service.errors import WrongShape
 from service.latent_picture import index_maps
 from tests.service.conftest import as_file, as_pixels, make_tokenizer, picture
 from tests.service.engine.conftest import worker_settings
 
 
 def run(loaded: Models, pixels: np.ndarray, **options: Any) -> Answer:
-    settings = {"format": "safetensors", "view": "rgb"} | options
-    job = EncodeJob(id=1, model="tiny", cost=1, submitted_at=0.0, body=as_file(pixels), **settings)
+    settings = {"format": "safetensors", "view": "rgb", "body": as_file(pixels)} | options
+    job = EncodeJob(id=1, model="tiny", cost=1, submitted_at=0.0, **settings)
     operation = Encode(loaded)
     prepared = operation.before(job)
     with torch.inference_mode():
-        (result,) = operation.core([prepared.payload])
+        (result,) = operation.core([prepared.payload], Pass(1))
         return operation.after(job, prepared.payload, result)
 
 
@@ -41,6 +42,80 @@ def test_equals_the_tokenizer(loaded: Models, size: tuple[int, int]) -> None:
     assert metadata == {"size": wire.write_size(size), "spec_id": expected.spec_id}
     torch.testing.assert_close(torch.tensor(parts["z"]), expected.z, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(np.load(io.BytesIO(run(loaded, pixels, format="npy").body)), parts["z"])
+
+
+def latents(answer: Answer) -> np.ndarray:
+    return wire.read_safetensors(answer.body)[0]["z"]
+
+
+def test_several_pictures_are_several_rows(loaded: Models) -> None:
+    """Files or pixels, in passes of fewer rows than there are: each row is the picture's own latent."""
+    pixels = np.stack([picture(33, 47, seed) for seed in range(3)])
+    alone = np.concatenate([latents(run(loaded, item)) for item in pixels])
+    files = run(loaded, pixels[0], body=tuple(as_file(item) for item in pixels))
+    numbers = run(loaded, pixels[0], body=pixels)
+    np.testing.assert_allclose(latents(files), alone, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(latents(numbers), latents(files))
+    assert files.headers["x-tessera-source-bytes"] == str(sum(len(as_file(item)) for item in pixels))
+    assert numbers.headers["x-tessera-source-bytes"] == str(pixels.nbytes)
+    assert files.headers["x-tessera-pixel-bytes"] == str(3 * 33 * 47 * 3)
+    assert files.headers["x-tessera-latent-bytes"] == str(3 * 8 * 9 * 12 * 2)
+
+
+def test_a_request_of_several_rows_shares_passes_with_others(loaded: Models) -> None:
+    pixels = np.stack([picture(33, 47, seed) for seed in range(3)])
+    works = [
+        EncodeJob(id=1, model="tiny", cost=1, submitted_at=0.0, body=body, format="safetensors", view="rgb")
+        for body in (pixels[:2], as_file(pixels[2]))
+    ]
+    operation = Encode(loaded)
+    prepared = [operation.before(work) for work in works]
+    assert prepared[0].key == prepared[1].key
+    assert [(item.rows, item.cost) for item in prepared] == [(2, 2 * 36 * 48), (1, 36 * 48)]
+    with torch.inference_mode():
+        results = operation.core([item.payload for item in prepared], Pass(4))
+    for work, item, result, expected in zip(works, prepared, results, (pixels[:2], pixels[2:]), strict=True):
+        z = latents(operation.after(work, item.payload, result))
+        np.testing.assert_allclose(z, latents(run(loaded, expected[0], body=expected)), rtol=0, atol=1e-5)
+
+
+def test_files_that_turn_out_of_another_size_are_refused(loaded: Models) -> None:
+    with pytest.raises(WrongShape, match="one size"):
+        run(loaded, picture(8, 8), body=(as_file(picture(8, 8)), as_file(picture(8, 12))))
+
+
+@pytest.mark.parametrize("size", [(32, 48), (33, 47)])
+def test_floats_are_encoded_unrounded(loaded: Models, size: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).uniform(-1, 1, (2, 3, *size)).astype(np.float32)
+    tokenizer = loaded.tokenizers["tiny"]
+    answer = run(loaded, picture(8, 8), body=x)
+    np.testing.assert_allclose(
+        latents(answer), tokenizer.encode(torch.tensor(x)).z.numpy(), rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint8"])
+@pytest.mark.parametrize("file_format", ["safetensors", "npy", "raw"])
+def test_every_format_and_type_is_that_latent(loaded: Models, file_format: str, dtype: str) -> None:
+    pixels = picture(33, 47)
+    z = latents(run(loaded, pixels))
+    answer = run(loaded, pixels, format=file_format, dtype=dtype)
+    read = wire.read_latent(answer.body, answer.headers)
+    assert (read.size, read.spec_id) == ("33,47", loaded.tokenizers["tiny"].spec_id)
+    expected = wire.write_latent({"z": z}, {}, file_format="raw", dtype=dtype)  # type: ignore[arg-type]
+    same = wire.read_latent(expected.body, expected.headers)
+    np.testing.assert_array_equal(read.parts["z"].numbers(), same.parts["z"].numbers())
+
+
+def test_raw_latents_for_diffusers_clients(loaded: Models) -> None:
+    pixels = picture(32, 48)
+    spec = loaded.tokenizers["tiny"].spec
+    raw = spec.denormalize(torch.tensor(latents(run(loaded, pixels))))
+    for convention, expected in ((Convention(), raw), (Convention(0.5, 0.25), (raw - 0.25) * 0.5)):
+        answer = run(loaded, pixels, convention=convention)
+        assert (answer.headers["shape"], answer.headers["dtype"]) == ("[1, 8, 8, 12]", "float32")
+        read = torch.frombuffer(bytearray(answer.body), dtype=torch.float32).reshape(raw.shape)
+        torch.testing.assert_close(read, expected, rtol=0, atol=1e-5)
 
 
 def test_headers_say_sizes_in_bytes(loaded: Models) -> None:
@@ -113,7 +188,7 @@ def test_indices_go_out_and_come_back(kind: str, tmp_path: Path) -> None:
     )
     prepared = operation.before(job)
     with torch.inference_mode():
-        (result,) = operation.core([prepared.payload])
+        (result,) = operation.core([prepared.payload], Pass(1))
         expected = to_pixels(tokenizer.decode(latent))[0, :33, :47].numpy()
     back = np.load(io.BytesIO(operation.after(job, prepared.payload, result).body))
     assert np.abs(back.astype(int) - expected).max() <= 1  # normalising and back may round the last bit

@@ -9,6 +9,7 @@ import torch
 
 from service.engine.messages import ReconstructJob
 from service.engine.models import Models
+from service.engine.operations.base import Pass
 from service.engine.operations.reconstruct import Reconstruct, psnr
 from tests.service.conftest import as_file, picture
 
@@ -20,7 +21,7 @@ def test_psnr_is_that_of_the_answer(loaded: Models, size: tuple[int, int]) -> No
     operation = Reconstruct(loaded)
     prepared = operation.before(job)
     with torch.inference_mode():
-        (result,) = operation.core([prepared.payload])
+        (result,) = operation.core([prepared.payload], Pass(1))
         answer = operation.after(job, prepared.payload, result)
     back = np.load(io.BytesIO(answer.body))
     assert back.shape == pixels.shape
