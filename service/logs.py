@@ -84,3 +84,4 @@ def configure(level: str, form: Format, process: str = "") -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    logging.getLogger("python_multipart").setLevel("ERROR")  # it warns of every damaged form that is sent
