@@ -73,9 +73,9 @@ class Settings(BaseSettings):
         4096 * 4096,
         ge=64,
         le=178_956_970,  # beyond it Pillow itself refuses to open a picture
-        description="Largest picture, after padding to what the model takes.",
+        description="Largest picture after padding, and all pictures of one encode or decode request together.",
     )
-    max_images: int = Field(16, ge=1, description="Most pictures of one generate or decode request.")
+    max_images: int = Field(16, ge=1, description="Most pictures of one request.")
     max_steps: int = Field(250, ge=1, description="Most sampling steps.")
     max_guidance: float = Field(20.0, ge=1.0, description="Strongest guidance.")
 

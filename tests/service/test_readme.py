@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,19 @@ def test_what_the_lines_made(folder: Path) -> None:
     ).stat().st_size / 8
     assert as_pixels((folder / "one.png").read_bytes()).shape == (32, 32, 3)
     assert as_pixels((folder / "made.webp").read_bytes()).shape == (32, 32, 3)
+
+
+def test_what_the_lines_about_formats_made(folder: Path) -> None:
+    """Smaller types are smaller files; two pictures come back as an archive; raw files are their elements alone."""
+    whole, half, quarter = (
+        (folder / f"{name}.safetensors").stat().st_size for name in ("latent", "half", "quarter")
+    )
+    assert half < 0.6 * whole
+    assert quarter < 0.4 * whole
+    with zipfile.ZipFile(folder / "two.zip") as archive:
+        assert archive.namelist() == ["000.avif", "001.avif"]
+        assert all(as_pixels(archive.read(name)).shape == (75, 50, 3) for name in archive.namelist())
+    assert (folder / "pixels.raw").stat().st_size == 75 * 50 * 3
+    assert (folder / "latent.raw").stat().st_size == 8 * 19 * 13 * 2
+    assert "float16" in (folder / "told.raw.txt").read_text()
+    assert as_pixels((folder / "reconstruction.webp").read_bytes()).shape == (75, 50, 3)
