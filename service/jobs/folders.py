@@ -65,10 +65,7 @@ def write_whole(path: Path, content: bytes) -> None:
 def size_of(folder: Path) -> int:
     """Bytes of the files in a folder and below; links are not followed."""
     return sum(
-        (here / name).lstat().st_size
-        for here, _, names in ((type(folder)(at), folders, files) for at, folders, files in os.walk(folder))
-        for name in names
-        if (here / name).exists()
+        os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(folder) for name in names
     )
 
 

@@ -204,9 +204,10 @@ def start_server(models: dict[str, Path], tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def server(start_server: StartServer) -> Server:
+def server(start_server: StartServer, photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """One server that tests share which only ask and never break it."""
-    return start_server(max_body_bytes=2**20, max_pixels=512 * 512, max_images=8)
+    limits = {"max_body_bytes": 2**20, "max_pixels": 512 * 512, "max_images": 8}
+    return start_server(state=tmp_path_factory.mktemp("state"), data=f"photos={photographs}", **limits)
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
