@@ -14,11 +14,12 @@ help:  ## Show this list
 
 install: $(VENV)/dev.stamp  ## Install everything into .venv: training, evaluation, the service and the tools
 
-# TESSERA_HOST, TESSERA_PORT and the other settings (service/README.md) reach the service as they are.
+# TESSERA_HOST, TESSERA_PORT and the other settings (service/README.md) reach the service as they are; jobs are kept in
+# runs/service unless TESSERA_STATE names another folder (empty: none are).
 serve: $(VENV)/serve.stamp  ## Install what is missing, then start the service and its playground
 	@host="$${TESSERA_HOST:-127.0.0.1}"; case "$$host" in 0.0.0.0|::) host=127.0.0.1;; esac; \
 	echo "Playground: http://$$host:$${TESSERA_PORT:-8000}/ (Ctrl-C stops the service)"
-	@exec $(RUN) -m service
+	@exec env TESSERA_STATE="$${TESSERA_STATE-runs/service}" $(RUN) -m service
 
 test: $(VENV)/dev.stamp  ## Check format, lint and types, then run the tests (PYTEST_ARGS="-k dcae" for some)
 	$(RUN) -m ruff format --check .

@@ -33,8 +33,9 @@ def test_every_job_is_done_once(start_server: StartServer, photographs: Path, tm
     wait(first, evaluation, until=("in_progress",))
     waiting = [submit(first, label="star", seed=seed) for seed in range(4)]
     assert first.get(f"/v1/jobs/{waiting[-1]}").json()["queue_position"] == 4
-    os.kill(first.worker_pid(), signal.SIGKILL)
+    worker = first.worker_pid()
     first.process.kill()
+    os.kill(worker, signal.SIGKILL)
     first.process.wait()
 
     port = int(first.url.rpartition(":")[2])

@@ -1,4 +1,4 @@
-"""Evaluations over HTTP: what is refused at once, and what the list shows. Whole ones: jobs/kinds/test_evaluation.py."""
+"""Evaluations over HTTP: what is refused at once, and what the list shows (whole ones: jobs/kinds)."""
 
 from typing import Any
 

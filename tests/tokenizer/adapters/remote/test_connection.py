@@ -59,7 +59,7 @@ def url(script: Script) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(reply)
 
-        do_GET = do_POST = answer
+        do_GET = do_POST = answer  # noqa: N815  as the standard library calls them
 
         def log_message(self, *_: Any) -> None:
             pass
