@@ -24,21 +24,6 @@ if TYPE_CHECKING:
     from service.state import Service
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
-FILE_BODY: dict[str, Any] = {  # OpenAPI is JSON
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/octet-stream": BINARY,
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            },
-        },
-    }
-}
 SIZE_HEADERS = {
     "x-tessera-size": "Pixel size, height,width.",
     "x-tessera-spec": "Identity of the latent space.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from service import codecs, wire
 from service.errors import TooManyPixels, WrongShape
 from service.registry import check_padded
+from service.routes.answers import BINARY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from service.registry import ServedTokenizer
     from service.settings import Settings
 
-BINARY = {"schema": {"type": "string", "format": "binary"}}
 TEXT = {"type": "string"}
 
 

@@ -20,6 +20,8 @@ V1 = [
     ("POST", "/v1/encode"),
     ("POST", "/v1/decode"),
     ("POST", "/v1/reconstruct"),
+    ("POST", "/v1/remote/decode"),
+    ("POST", "/v1/remote/encode"),
     ("POST", "/v1/generate"),
     ("POST", "/v1/images/generations"),
     ("POST", "/v1/images/edits"),
