@@ -1,0 +1,70 @@
+"""What the OpenAPI document promises, held against a running server by Schemathesis: right and wrong requests for each
+route, no answer of 500 and above, every answer as described. The same requests every time.
+"""
+
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.service.conftest import Server
+
+EXAMPLES = 12
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+ONCE = settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture(scope="module")
+def operations(server: Server) -> list[Any]:  # Schemathesis' operations
+    schema = schemathesis.openapi.from_dict(server.get("/openapi.json").json())
+    return [result.ok() for result in schema.get_all_operations()]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.name.lower())
+def test_every_answer_is_as_the_document_says(
+    server: Server, operations: list[Any], mode: GenerationMode
+) -> None:
+    asked: dict[str, int] = {}
+    with requests.Session() as session:
+        session.trust_env = False
+
+        def hold(operation: Any) -> None:
+            @ONCE
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def check(case: Any) -> None:
+                asked[operation.label] = asked.get(operation.label, 0) + 1
+                response = case.call(base_url=server.url, session=session, timeout=60)
+                assert response.headers["x-request-id"]
+                case.validate_response(response, checks=CHECKS)
+
+            check()
+
+        for operation in operations:
+            hold(operation)
+    assert len(operations) > 8
+    assert sum(asked.values()) > 5 * len(operations) or mode is GenerationMode.NEGATIVE
+    assert server.get("/health/ready").status_code == 200
