@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi.openapi.utils import get_openapi
 
 from service.errors import ServiceError, Unavailable
+from service.jobs.examples import EXAMPLES as JOB_EXAMPLES
+from service.jobs.shapes import EvaluationRequest
 from service.openai.schemas import ImagesAnswer, ImagesRequest
-from service.schemas import GenerateRequest, PicturesAnswer
+from service.schemas import AddModelRequest, GenerateRequest, PicturesAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,10 +26,18 @@ if TYPE_CHECKING:
 Json = dict[str, Any]  # OpenAPI is JSON
 
 # Schemas of bodies that routes read or write as bytes.
-SCHEMAS: tuple[type[BaseModel], ...] = (GenerateRequest, PicturesAnswer, ImagesRequest, ImagesAnswer)
+SCHEMAS: tuple[type[BaseModel], ...] = (
+    GenerateRequest,
+    PicturesAnswer,
+    ImagesRequest,
+    ImagesAnswer,
+    AddModelRequest,
+    EvaluationRequest,
+)
 # Values of parameters that show what they are for.
 PARAMETERS: dict[str, object] = {
     "model": "demo",
+    "name": "demo",
     "x-tessera-size": "480,640",
     "x-tessera-spec": "0123456789abcdef",
     "x-request-id": "report-7",
@@ -35,6 +45,7 @@ PARAMETERS: dict[str, object] = {
     "x-timeout-ms": 5000,
     "x-batch-bucket": 4,
     "request_id": "report-7",
+    "job_id": "job_0123456789abcdef01234567",
     "quality": 90,
 }
 # JSON bodies by the name of their schema, where the schema has no example of its own.
@@ -46,7 +57,15 @@ BODIES: dict[str, Json] = {
             "value": {"label": "dress", "num_images": 4, "num_steps": 12, "guidance": 2.5, "output": "webp"},
         },
         "latent": {"summary": "The latent, to decode later", "value": {"label": 1, "output": "latent"}},
+        "text": {"summary": "A picture of a text", "value": {"prompt": "a red fox", "size": [512, 512]}},
     },
+    "AddModelRequest": {
+        "one": {
+            "summary": "A folder below TESSERA_MODEL_FOLDERS",
+            "value": {"name": "sana", "path": "pipelines/sana"},
+        }
+    },
+    "RemovedAnswer": {"gone": {"value": {"id": "sana", "object": "model", "deleted": True}}},
     "PicturesAnswer": {
         "two": {
             "summary": "Two pictures",
@@ -86,6 +105,7 @@ BODIES: dict[str, Json] = {
             },
         }
     },
+    **JOB_EXAMPLES,
     "StatusAnswer": {"up": {"value": {"status": "ready"}}},
     "CancelAnswer": {"ended": {"value": {"id": "report-7", "cancelled": True}}},
     "ModelsAnswer": {
@@ -100,9 +120,15 @@ BODIES: dict[str, Json] = {
                         "created": 1767225600,
                         "owned_by": "tessera",
                         "name": "demo",
-                        "kind": "tokenizer",
                         "default": True,
                         "spec_id": "0123456789abcdef",
+                        "family": "tessera",
+                        "state": "loaded",
+                        "memory_bytes": 27000000,
+                        "load_seconds": 1.5,
+                        "in_use": 0,
+                        "error": None,
+                        "kind": "tokenizer",
                         "spec": {"parts": [{"name": "z", "layout": "2d", "channels": 32}]},
                         "codes": None,
                         "licence": "CC0-1.0",
@@ -110,6 +136,7 @@ BODIES: dict[str, Json] = {
                         "weights_bytes": 27000000,
                     }
                 ],
+                "memory": {"used_bytes": 27000000, "budget_bytes": None},
                 "limits": {
                     "max_body_bytes": 33554432,
                     "max_pixels": 16777216,

@@ -64,9 +64,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def size_of(folder: Path) -> int:
     """Bytes of the files in a folder and below; links are not followed."""
-    return sum(
-        os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(folder) for name in names
-    )
+    return sum(os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(folder) for name in names)
 
 
 def _sync_folder(folder: Path) -> None:
