@@ -26,6 +26,7 @@ from service.routes.answers import (
     outlives_client,
     run,
 )
+from service.routes.deferred import DEFERRABLE
 from service.routes.streams import admitted, error_told, result_event, tell
 from service.schemas import GenerateRequest
 from service.sse import Events, EventStream
@@ -52,7 +53,7 @@ ANSWER["content"] = ANSWER["content"] | {
 @router.post(
     "/v1/generate",
     response_class=Response,
-    responses={200: ANSWER, **error_answers(400, 404, 408, 413, 422, 507)},
+    responses={200: ANSWER, **DEFERRABLE, **error_answers(400, 404, 408, 413, 422, 507)},
     openapi_extra={
         "requestBody": {
             "required": True,

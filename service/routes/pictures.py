@@ -21,6 +21,7 @@ from service.routes.answers import (
     file_answer,
     run,
 )
+from service.routes.deferred import DEFERRABLE
 from service.routes.sent import described_body, described_headers, measure, told
 from service.schemas import DecodeQuery, EncodeQuery, ReconstructQuery
 from service.state import Service, service_of
@@ -59,6 +60,7 @@ LATENT_SENT = described_headers(
     response_class=Response,
     responses={
         200: file_answer(LATENT_TYPES, SIZE_HEADERS | BYTES_HEADERS | TENSOR_HEADERS | SCALE_HEADERS),
+        **DEFERRABLE,
         **error_answers(400, 404, 408, 413, 415, 422, 507),
     },
     openapi_extra=described_body("image", several=True) | {"parameters": PIXELS_SENT},
@@ -95,6 +97,7 @@ async def encode(request: Request, query: Annotated[EncodeQuery, Query()]) -> Re
     response_class=Response,
     responses={
         200: file_answer(PICTURE_TYPES, SIZE_HEADERS | BYTES_HEADERS | PSNR_HEADER | TENSOR_HEADERS),
+        **DEFERRABLE,
         **error_answers(400, 404, 408, 413, 415, 422, 507),
     },
     openapi_extra=described_body("image", several=False) | {"parameters": PIXELS_SENT},
@@ -125,7 +128,7 @@ async def reconstruct(request: Request, query: Annotated[ReconstructQuery, Query
 @router.post(
     "/v1/decode",
     response_class=Response,
-    responses={200: DECODE_ANSWER, **error_answers(400, 404, 408, 413, 422, 507)},
+    responses={200: DECODE_ANSWER, **DEFERRABLE, **error_answers(400, 404, 408, 413, 422, 507)},
     openapi_extra=described_body("latent", several=False) | {"parameters": LATENT_SENT},
 )
 async def decode(request: Request, query: Annotated[DecodeQuery, Query()]) -> Response:
