@@ -12,6 +12,7 @@ from torch import nn
 import tokenizer
 from diffusion.pipeline import Pipeline
 from service.engine.failures import free_memory
+from service.engine.foreign_pipeline import ForeignPipeline
 from service.errors import NotReady
 from tokenizer.tiling import TilePlan
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from service.engine.messages import Kind, ModelSource, WorkerSettings
     from tokenizer.model import Tokenizer
 
-    Model = Tokenizer | Pipeline
+    Model = Tokenizer | Pipeline | ForeignPipeline
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -46,6 +47,7 @@ class Models:
         dtype: of their weights and arithmetic.
         tokenizers: by name.
         pipelines: by name of the generator.
+        foreign: pipelines of diffusers by name.
         tokenizer_of: name of a generator -> name of the tokenizer that decodes for it.
     """
 
@@ -54,6 +56,7 @@ class Models:
     dtype: torch.dtype
     tokenizers: dict[str, Tokenizer] = field(default_factory=Loaded)
     pipelines: dict[str, Pipeline] = field(default_factory=Loaded)
+    foreign: dict[str, ForeignPipeline] = field(default_factory=Loaded)
     tokenizer_of: dict[str, str] = field(default_factory=dict)
 
     def tiles(self, size: tuple[int, ...], *, tiled: bool = False) -> TilePlan | None:
@@ -82,7 +85,9 @@ class Models:
 
     def add(self, source: ModelSource, model: Model) -> None:
         """Serve a loaded model from now on."""
-        if isinstance(model, Pipeline):
+        if isinstance(model, ForeignPipeline):
+            self.foreign[source.name] = model
+        elif isinstance(model, Pipeline):
             self.pipelines[source.name] = model
             self.tokenizer_of[source.name] = self.owner(model)
         else:
@@ -97,10 +102,11 @@ class Models:
         users = [user for user, owner in self.tokenizer_of.items() if owner == name]
         if kind == "tokenizer" and users:
             raise ValueError(f"tokenizer {name!r} decodes for {', '.join(users)}: unload those first")
-        if (self.tokenizers if kind == "tokenizer" else self.pipelines).pop(name, None) is None:
+        homes = (self.tokenizers,) if kind == "tokenizer" else (self.pipelines, self.foreign)
+        if all(home.pop(name, None) is None for home in homes):
             raise ValueError(f"no {kind} {name!r} is loaded")
         if kind == "generator":
-            del self.tokenizer_of[name]
+            self.tokenizer_of.pop(name, None)
         free_memory()
 
 
@@ -146,6 +152,8 @@ def load_one(models: Models, source: ModelSource) -> Model:
                 # Convolutions there are fastest in it. torch's types know the argument of tensors only.
                 model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             return model
+        if source.pipeline is not None:
+            return ForeignPipeline.load(source, device=models.device, dtype=models.dtype)
         pipeline = Pipeline.load(source.path, device=str(models.device), dtype=models.dtype)
         pipeline.tokenizer = models.tokenizers[models.owner(pipeline)]
         return pipeline
@@ -157,6 +165,8 @@ def load_one(models: Models, source: ModelSource) -> Model:
 
 def weights_bytes(model: object) -> int:
     """Bytes that the weights of a model take, those of the tokenizer not counted for a generator."""
+    if isinstance(model, ForeignPipeline):
+        return model.memory_bytes
     network = model.denoiser if isinstance(model, Pipeline) else model
     modules = [network] if isinstance(network, nn.Module) else vars(network).values()
     return sum(

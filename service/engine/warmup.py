@@ -13,6 +13,7 @@ import torch
 from diffusion.pipeline import Pipeline
 from service.engine.costs import PAYS
 from service.engine.failures import free_memory, is_memory
+from service.engine.foreign_pipeline import ForeignPipeline
 from service.engine.operations.base import to_pixels
 
 if TYPE_CHECKING:
@@ -46,9 +47,13 @@ class Warmup:
         self._models = models
         self._costs = costs
 
-    def pieces(self, source: ModelSource, model: Tokenizer | Pipeline) -> Iterator[None]:
+    def pieces(self, source: ModelSource, model: Tokenizer | Pipeline | ForeignPipeline) -> Iterator[None]:
         """Warm a model up; between two pieces, none longer than a few passes, other work can be done."""
         until = time.monotonic() + self._models.settings.warmup_s
+        if isinstance(model, ForeignPipeline):  # its passes are whole requests, as large as memory allows
+            model.measure()
+            yield
+            return
         if isinstance(model, Pipeline):
             yield from self._grow({("step", source.name): _steps(model)}, until)
             return

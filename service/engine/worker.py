@@ -322,7 +322,9 @@ class Worker:
         except BaseException as error:
             self._refuse_model(asked.kind, asked.name, error)
         else:
-            for kind in ("encode", "decode", "reconstruct") if asked.kind == "tokenizer" else ("step",):
+            for kind in (
+                ("encode", "decode", "reconstruct") if asked.kind == "tokenizer" else ("step", "pipeline")
+            ):
                 self._costs.forget((kind, asked.name))
             self._send(ModelUnloaded(asked.kind, asked.name))
         return False

@@ -25,6 +25,7 @@ from service.jobs.shapes import (
     ListQuery,
     ReportQuery,
 )
+from service.registry import ServedGenerator
 from service.routes.answers import error_answers
 from service.routes.deferred import POLL_MS, accepted, idempotency_key, owner_of
 from service.routes.files import file_part
@@ -72,6 +73,11 @@ async def start(request: Request) -> Response:
     house.data_set(asked.data)
     models = service.registry
     model = models.generator(asked.model) if asked.job == "generate" else models.tokenizer(asked.model)
+    if isinstance(model, ServedGenerator) and model.pipeline is not None:
+        raise InvalidParameter(
+            f"generator {model.name!r} is a pipeline of diffusers, and only generators of ours are evaluated: name one",
+            param="model",
+        )
     wanted = asked.model_copy(update={"model": model.name}).model_dump(mode="json")
     record, created = await house.submit(
         EVALUATION.name, owner_of(request), wanted, key=idempotency_key(request)

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from service.engine.messages import DecodeJob, EncodeJob, GenerateJob, Job, ReconstructJob
+from service.engine.messages import DecodeJob, EncodeJob, GenerateJob, Job, PipelineJob, ReconstructJob
 from service.engine.operations.decode import Decode
+from service.engine.operations.diffusers_pipeline import DiffusersPipeline
 from service.engine.operations.encode import Encode
 from service.engine.operations.generate import Generate
 from service.engine.operations.reconstruct import Reconstruct
@@ -26,4 +27,5 @@ def build(
         DecodeJob: Decode(models),
         ReconstructJob: Reconstruct(models),
         GenerateJob: Generate(models),
+        PipelineJob: DiffusersPipeline(models, outlook),
     }
