@@ -14,7 +14,7 @@ from torch import Tensor
 from diffusion import image_to_image
 from diffusion.backbones import Denoiser
 from diffusion.generators import Generator
-from diffusion.image_to_image import Pictures
+from diffusion.image_to_image import Given, Pictures
 from diffusion.model_folder import bundled, load_denoiser
 from diffusion.samplers import STEPS, SamplerName, sample
 from tokenizer.data.transforms import to_uint8
@@ -249,7 +249,7 @@ class Pipeline:
             return self.latent(torch.cat(latents))
         return torch.cat(pixels) if output == "pixels" else _images(torch.cat(pixels))
 
-    def given(self, x: Tensor, eps: Tensor, mask: Tensor | None = None) -> image_to_image.Given:
+    def given(self, x: Tensor, eps: Tensor, mask: Tensor | None = None) -> Given:
         """Pictures x (B, 3, H, W) in [-1, 1], noise and a mask of pixels (B, 1, H, W) as sampling starts from them.
 
         Raises:
@@ -261,9 +261,9 @@ class Pipeline:
             )
         z = self.tokenizer.encode(x.to(self.dtype)).z.float()
         if mask is None:
-            return image_to_image.Given(z, eps)
+            return Given(z, eps)
         padded = pad_to(mask.float(), self.tokenizer.spec.padded(self._size))
-        return image_to_image.Given(z, eps, image_to_image.cells(padded, (z.shape[2], z.shape[3])))
+        return Given(z, eps, image_to_image.cells(padded, (z.shape[2], z.shape[3])))
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
         """Starting points (B, C, H', W') float32, row i drawn on the CPU from seeds[i] alone.
