@@ -45,9 +45,11 @@ class Child:
     @property
     def running(self) -> bool:
         """Whether any process of it lives, whoever started it."""
-        if self._process is not None:
-            self._process.poll()  # reaps it
-        return locks.is_held(self._lock)
+        held = locks.is_held(self._lock)
+        if self._process is not None and not held:
+            self._process.wait()  # it is about to end: nothing else gives the lock free
+            self._process = None
+        return held
 
     @property
     def status(self) -> int | None:

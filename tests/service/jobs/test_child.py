@@ -52,8 +52,8 @@ def test_two_runs_never_share_a_folder(child: Child, tmp_path: Path) -> None:
     child.stop(5.0)
     assert not child.running
     assert child.status is None
-    Child(tmp_path).start(["true"], ENVIRONMENT)
-    assert asyncio.run(Child(tmp_path).wait()) == 0
+    child.start(["true"], ENVIRONMENT)
+    assert asyncio.run(child.wait()) == 0
 
 
 def test_another_server_finds_it_and_its_status(child: Child, tmp_path: Path) -> None:
