@@ -220,6 +220,34 @@ def test_compose_checks_the_health_and_publishes_to_this_machine_only() -> None:
     assert entry["ports"] == ["${TESSERA_PUBLISH:-127.0.0.1:8000}:8000"]
 
 
+def test_the_cluster_manifest_fits_the_service() -> None:
+    from service.settings import Settings
+
+    manifests = {item["kind"]: item for item in yaml.safe_load_all((DOCKER / "kubernetes.yaml").read_text())}
+    pod = manifests["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"] == COMPOSE["services"]["service"]["image"]
+    given = {item["name"].removeprefix("TESSERA_").lower(): item["value"] for item in container["env"]}
+    settings = Settings.model_validate(
+        given | {"host": "0.0.0.0"}
+    )  # the image's host: closed by the keys file
+    assert pod["terminationGracePeriodSeconds"] > settings.drain_delay_s + settings.drain_timeout_s
+    probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
+    assert {name: probe["path"] for name, probe in probes.items()} == {
+        "startup": "/health/ready",
+        "readiness": "/health/ready",
+        "liveness": "/health/live",
+    }
+    (port,) = container["ports"]
+    assert str(port["containerPort"]) == environment("service")["TESSERA_PORT"]
+    assert {probe["port"] for probe in probes.values()} == {port["name"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts.keys() == {volume["name"] for volume in pod["volumes"]}
+    assert settings.keys_file.startswith(mounts["keys"])
+    users = [rest for keyword, rest in chain("service") if keyword == "USER"]
+    assert users[-1].split(":")[0] == str(pod["securityContext"]["runAsUser"])
+
+
 def test_health_checks_are_python_that_compiles() -> None:
     """Both ask the service in the image, which has no curl."""
     compile(COMPOSE["services"]["service"]["healthcheck"]["test"][-1], "compose.yaml", "exec")

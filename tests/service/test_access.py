@@ -9,11 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
 from service.access import Access, Defects, record_of
@@ -64,7 +63,7 @@ class Layers:
             Route("/v1/broken", broken),
             Route("/v1/torn", torn),
         ]
-        inside: ASGIApp = Defects(Starlette(routes=routes), answer=told)
+        inside: ASGIApp = Defects(Router(routes=routes), answer=told)
         self.app = Access(inside, metrics=self.metrics, drain=self.drain)
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
