@@ -47,7 +47,9 @@ def quantise(z: Array) -> Quantised:
 
 def dequantise(codes: NDArray[np.uint8], scale: Array, offset: Array) -> Array:
     """Codes (B, C, ...) -> float32; ``scale`` and ``offset`` are (B, C), (1, C) or (1, 1)."""
-    shape = (*scale.shape, *(1,) * (codes.ndim - 2))
-    step, start = scale.astype(np.float64).reshape(shape), offset.astype(np.float64).reshape(shape)
+    step, start = (
+        values.astype(np.float64).reshape(*values.shape, *(1,) * (codes.ndim - 2))
+        for values in (scale, offset)
+    )
     values: Array = (start + step * codes).astype(np.float32)
     return values

@@ -28,3 +28,12 @@ def test_latents_that_are_views_of_a_body_cross_too() -> None:
 def test_failures_keep_their_error() -> None:
     copy = pickle.loads(pickle.dumps(Failure(4, NotFinite("say what to do", param="z"))))
     assert (copy.id, type(copy.error), copy.error.param) == (4, NotFinite, "z")
+
+
+def test_jobs_know_how_many_pictures_they_are() -> None:
+    facts = {"id": 1, "model": "tiny", "cost": 1, "submitted_at": 0.0}
+    for body, count in ((b"file", 1), ((b"a", b"b"), 2), (np.zeros((3, 4, 4, 3), np.uint8), 3)):
+        assert EncodeJob(**facts, body=body, format="raw", view="rgb").num_images == count
+    z, indices = np.zeros((5, 8, 1, 1), np.float32), np.zeros((4, 1, 1), np.uint16)
+    assert DecodeJob(**facts, parts={"z": z}, size=(4, 4), output="png").num_images == 5
+    assert DecodeJob(**facts, parts={}, indices=indices, size=(4, 4), output="png").num_images == 4

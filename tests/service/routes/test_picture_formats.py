@@ -45,7 +45,7 @@ def decoded(server: Server, latent: httpx.Response, query: str = "?output=npy") 
 
 @pytest.mark.parametrize(
     ("file_format", "dtype"),
-    itertools.product(("safetensors", "npy", "raw"), ("float32", "float16", "bfloat16", "uint8")),
+    list(itertools.product(("safetensors", "npy", "raw"), ("float32", "float16", "bfloat16", "uint8"))),
 )
 def test_every_latent_decodes_as_it_was_told(server: Server, file_format: str, dtype: str) -> None:
     whole = decoded(server, encoded(server))

@@ -42,7 +42,7 @@ def check(z: np.ndarray, size: str | None = "20,30", spec_id: str | None = SPEC_
     return wire.check(WireLatent({"z": Stored(z)}, size, spec_id), SPEC, SPEC_ID, **LIMITS)
 
 
-@pytest.mark.parametrize(("file_format", "dtype"), itertools.product(FORMATS, DTYPES))
+@pytest.mark.parametrize(("file_format", "dtype"), list(itertools.product(FORMATS, DTYPES)))
 def test_every_format_and_type_comes_back(file_format: str, dtype: str) -> None:
     """What was written is read as the numbers that the type can hold, told by the bytes and the headers alone."""
     z = latent(2, 4, 3, 4)
