@@ -1,6 +1,7 @@
 """Folders as models: ours and diffusers' autoencoders; what cannot be served is named with its reason."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from service.registry import Registry
 from service.registry.folders import kind_of, read_model
 from service.registry.served import ServedTokenizer
 from tests.service.conftest import make_generator, make_tokenizer, models_setting
-from tests.tokenizer.adapters.diffusers.parity import dc, kl, taesd, vq
+from tests.tokenizer.adapters.diffusers.parity import DC, dc, kl, taesd, vq
 from tokenizer.core import checkpoint
 from tokenizer.loading import load
 from tokenizer.spec import LatentSpec
@@ -28,7 +29,7 @@ def test_defaults_of_a_generator_are_those_its_training_showed(models: dict[str,
     assert (model.num_steps, model.guidance, model.sizes) == (3, 2.5, ((32, 32),))
 
 
-@pytest.mark.parametrize("make", [dc, kl, taesd, vq])
+@pytest.mark.parametrize("make", [partial(dc, **DC["SANA"]), kl, taesd, vq])
 def test_an_autoencoder_of_diffusers_is_what_loading_it_gives(
     make: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
