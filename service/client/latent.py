@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from service.client.errors import BadAnswer
+from service.wire.dtypes import from_float32
 from service.wire.safetensors import INDICES, read_safetensors, write_safetensors
 from service.wire.sizes import read_size, write_size
 
@@ -76,7 +77,13 @@ class Latent:
             dtype: of the parts; ``uint8`` is quantised. Indices keep their own.
         """
         metadata = {**self.metadata, SIZE: write_size(self.size), SPEC_ID: self.spec_id}
-        return write_safetensors(self._tensors(), metadata, None if self.indices is not None else dtype)
+        if self.indices is not None:
+            return write_safetensors({INDICES: self.indices}, metadata)
+        if dtype == "uint8":
+            return write_safetensors(self.parts, metadata, dtype)
+        return write_safetensors(
+            {name: from_float32(array, dtype) for name, array in self.parts.items()}, metadata, dtype
+        )
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Latent:
