@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("raw uint8", "requests/s", "us a request", "MB/s", "batch", "p50 ms", "bare requests/s")
 NOTES = (
-    "Closed loop of four batches. The model is an ordinary folder: patches of 64 x 64 through one linear map and one block "
-    "of width 8. Bodies are npy, raw uint8 behind 128 bytes. Bare: the same model, codecs and cap in one process.",
+    "Closed loop of four batches. The model is an ordinary folder: patches of 64 x 64 through one linear map and one "
+    "block of width 8. Bodies are npy, raw uint8 behind 128 bytes. Bare: the same model, codecs and cap, one process.",
 )
 
 

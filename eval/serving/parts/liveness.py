@@ -44,8 +44,8 @@ def measure(session: Session) -> tuple[list[Table], list[Claim]]:
         rows.append((name, len(samples), p50, p99, slowest, len(made), each))
     live = float("nan") if not done else probe_quantiles(busy, config.warmup_s)[1]
     notes = (
-        "GET /health/live every 20 ms from a process of its own, latency from the time it was due. The PNGs are answers "
-        "to /v1/reconstruct through the nearly free network, two at a time. No MP4: no model here makes video.",
+        "GET /health/live every 20 ms from a process of its own, latency from the time it was due. The PNGs are "
+        "answers to /v1/reconstruct through the nearly free network, two at a time. No MP4: no model here makes video.",
     )
     claim = Claim.at_most("/health/live p99 < 50 ms while 4096 x 4096 PNGs are encoded", live, LIVE_MS, "ms")
     return [Table(title="Alive while it encodes", columns=COLUMNS, rows=tuple(rows), notes=notes)], [claim]
