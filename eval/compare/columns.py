@@ -38,7 +38,8 @@ class Column:
 
 
 COLUMNS: dict[str, Column] = {
-    "bits_per_pixel": Column("bits/pixel", "of what is sent; 16 bits a continuous value", 4),
+    "bits_per_pixel": Column("bits/pixel", "of what is sent", 4),
+    "bits_per_value": Column("bits/value", "of what is sent, over the values of the latent", 2),
     "tokens": Column("tokens", "positions of the latent's grid, or indices of all scales", 0),
     "psnr": Column("PSNR", "dB, mean over pictures", 2, "higher"),
     "ssim": Column("SSIM", "mean over pictures", 4, "higher"),

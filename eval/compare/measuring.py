@@ -18,12 +18,13 @@ from eval.compare.training import Trained
 from eval.errors import NotComputedError
 from eval.measures import flops
 from eval.measures.codebook import CodebookCounts
+from eval.measures.depth import LatentCode, choose
 from eval.measures.equivariance import TRANSFORMS, EquivarianceError
 from eval.measures.latents import LatentMoments
 from eval.measures.prefix import PrefixPSNR
 from eval.measures.robustness import CycleError, NoisePSNR
 from eval.measures.sharpness import Sharpness
-from eval.reconstruct import BITS_PER_VALUE
+from eval.pixels import to_uint8
 from eval.report import Computed, Panel
 from eval.round_trip import Speed, Times, round_trip
 from tokenizer.loading import load
@@ -91,24 +92,33 @@ class Pass:
     panel: Panel
     moments: LatentMoments
     codes: CodebookCounts | None
+    code: LatentCode | None = None
     sharpness: Sharpness = field(default_factory=Sharpness)
     times: list[Times] = field(default_factory=list)
     latents: list[Latent] = field(default_factory=list)
     fakes: list[Tensor] = field(default_factory=list)
 
     def walk(self, tokenizer: Autoencoder, held_out: HeldOut, batch_size: int, device: torch.device) -> None:
-        """Encode, decode and compare every picture."""
+        """Encode every picture, and compare it with what is decoded from what is sent of its latent."""
         part = tokenizer.spec.z
-        for real in torch.split(held_out.real, batch_size):
-            done = round_trip(tokenizer, real, device=device)
-            self.panel.update(real, done.x_hat)
-            self.sharpness.update(real, done.fake)
-            self.moments.add(tokenizer.spec.denormalize(done.latent.z.float()))
+        batches = torch.split(held_out.real, batch_size)
+        trips = [round_trip(tokenizer, real, device=device) for real in batches]
+        self.latents = [trip.latent for trip in trips]
+        self.times = [trip.times for trip in trips]
+        if part.codebook_size is None:
+            self.code = choose(tokenizer, batches, self.latents)
+        for real, trip in zip(batches, trips, strict=True):
+            x_hat, fake = trip.x_hat, trip.fake
+            if self.code is not None:
+                with torch.inference_mode():
+                    x_hat = tokenizer.decode(self.code.rounded(trip.latent))
+                fake = to_uint8(x_hat).cpu()
+            self.panel.update(real, x_hat)
+            self.sharpness.update(real, fake)
+            self.moments.add(tokenizer.spec.denormalize(trip.latent.z.float()))
             if self.codes is not None:
-                self.codes.add(done.latent.indices[part.name])
-            self.times.append(done.times)
-            self.latents.append(done.latent)
-            self.fakes.append(done.fake)
+                self.codes.add(trip.latent.indices[part.name])
+            self.fakes.append(fake)
 
 
 def measure(trained: Trained, config: CompareConfig, held_out: HeldOut, device: torch.device) -> Measured:
@@ -128,10 +138,12 @@ def measure(trained: Trained, config: CompareConfig, held_out: HeldOut, device: 
     done.walk(tokenizer, held_out, config.batch_size, device)
     gathered = Gatherer()
     gathered.panel(done.panel)
-    bits = tokenizer.spec.bits(size, bits_per_value=BITS_PER_VALUE)
+    depth = 0 if done.code is None else done.code.depth
+    bits = tokenizer.spec.bits(size, bits_per_value=depth)
     statistics = done.moments.compute()
     gathered.values |= {
         "bits_per_pixel": bits / math.prod(size),
+        "bits_per_value": bits / math.prod(part.shape(size)),
         "tokens": num_tokens(part, size),
         "sharpness": done.sharpness.compute(),
         "latent_mean": statistics.mean,

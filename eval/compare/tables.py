@@ -102,9 +102,9 @@ def _lead(comparison: Comparison) -> str:
         f"{comparison.data.num_used} held-out pictures under {comparison.protocol.name} "
         f"`{comparison.protocol.hash}`. {machine.processor}, {machine.device}, {machine.threads} threads, torch "
         f"{machine.torch}; commit {comparison.commit or 'unknown'}; {comparison.seconds:.0f} s.\n\n"
-        "Bits are those of what is sent (16 bits a value where the latent is continuous). Floor: the mean-pooled "
-        "picture at the same bits. JPEG and WebP: the highest quality whose files, headers included, have at most "
-        "these bits on average."
+        "Bits are those of what is sent and measured: codes, or continuous values rounded to the fewest bits that cost "
+        "at most 0.1 dB. Floor: the mean-pooled picture at the same bits. JPEG and WebP: the highest quality whose "
+        "files, headers included, have at most these bits on average."
     )
 
 
