@@ -1,14 +1,20 @@
 """A projection to colours is the least squares fit, whatever the latent's scale and however it was batched."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tokenizer.core import checkpoint
+from tokenizer.loading import BUNDLED, spec_id_of
 from tokenizer.projection import ColourMoments, Projection
 from tokenizer.spec import PartSpec
 
 MEAN, STD = (3.0, -40.0, 0.5, 7.0), (2.0, 30.0, 0.1, 11.0)
+GENERATOR = Path(__file__).parents[2] / "diffusion" / "bundled" / "demo" / "config.json"
 PART = PartSpec(channels=4, spatial_factor=4, mean=MEAN, std=STD)
 
 
@@ -82,3 +88,11 @@ def test_what_does_not_fit_is_refused() -> None:
         Projection.parse({"weights": [[1.0], [1.0, 2.0], [1.0]], "bias": [0, 0, 0], "explained": 0})
     with pytest.raises(ValueError, match="at least one picture"):
         ColourMoments(4).fit(PART)
+
+
+def test_the_bundled_tokenizer_has_one_and_its_latent_space_is_still_that_of_the_bundled_generator() -> None:
+    folder = BUNDLED / "demo"
+    checkpoint.verify(folder)
+    projection = Projection.parse(checkpoint.read_config(folder)["projection"])
+    assert projection.explained > 0.95
+    assert spec_id_of(folder) == json.loads(GENERATOR.read_text())["spec_id"]
