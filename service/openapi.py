@@ -40,6 +40,10 @@ PARAMETERS: dict[str, object] = {
     "name": "demo",
     "x-tessera-size": "480,640",
     "x-tessera-spec": "0123456789abcdef",
+    "x-tessera-shape": "1,32,30,40",
+    "x-tessera-dtype": "float16",
+    "x-tessera-scale": "0.02,0.019",
+    "x-tessera-offset": "-2.5,-2.4",
     "x-request-id": "report-7",
     "x-priority": "batch",
     "x-timeout-ms": 5000,
@@ -47,6 +51,35 @@ PARAMETERS: dict[str, object] = {
     "request_id": "report-7",
     "job_id": "job_0123456789abcdef01234567",
     "quality": 90,
+}
+# A picture of one pixel, and a latent cut short, as fields of JSON bodies that carry files in base64.
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
+FILES: dict[str, object] = {
+    "image": PIXEL,
+    "images": [PIXEL, PIXEL],
+    "latent": "sAAAAAAAAAB7Il9fbWV0YWRhdGFfXyI6",
+}
+# A tokenizer as it is listed.
+DEMO: Json = {
+    "id": "demo",
+    "object": "model",
+    "created": 1767225600,
+    "owned_by": "tessera",
+    "name": "demo",
+    "default": True,
+    "spec_id": "0123456789abcdef",
+    "family": "tessera",
+    "state": "loaded",
+    "memory_bytes": 27000000,
+    "load_seconds": 1.5,
+    "in_use": 0,
+    "error": None,
+    "kind": "tokenizer",
+    "spec": {"parts": [{"name": "z", "layout": "2d", "channels": 32}]},
+    "codes": None,
+    "licence": "CC0-1.0",
+    "figures": {"psnr": 27.4},
+    "weights_bytes": 27000000,
 }
 # JSON bodies by the name of their schema, where the schema has no example of its own.
 BODIES: dict[str, Json] = {
@@ -106,6 +139,7 @@ BODIES: dict[str, Json] = {
         }
     },
     **JOB_EXAMPLES,
+    "TokenizerAnswer": {"demo": {"summary": "A tokenizer", "value": DEMO}},
     "StatusAnswer": {"up": {"value": {"status": "ready"}}},
     "CancelAnswer": {"ended": {"value": {"id": "report-7", "cancelled": True}}},
     "ModelsAnswer": {
@@ -113,29 +147,7 @@ BODIES: dict[str, Json] = {
             "summary": "One tokenizer, no generator",
             "value": {
                 "object": "list",
-                "data": [
-                    {
-                        "id": "demo",
-                        "object": "model",
-                        "created": 1767225600,
-                        "owned_by": "tessera",
-                        "name": "demo",
-                        "default": True,
-                        "spec_id": "0123456789abcdef",
-                        "family": "tessera",
-                        "state": "loaded",
-                        "memory_bytes": 27000000,
-                        "load_seconds": 1.5,
-                        "in_use": 0,
-                        "error": None,
-                        "kind": "tokenizer",
-                        "spec": {"parts": [{"name": "z", "layout": "2d", "channels": 32}]},
-                        "codes": None,
-                        "licence": "CC0-1.0",
-                        "figures": {"psnr": 27.4},
-                        "weights_bytes": 27000000,
-                    }
-                ],
+                "data": [DEMO],
                 "memory": {"used_bytes": 27000000, "budget_bytes": None},
                 "limits": {
                     "max_body_bytes": 33554432,
@@ -160,7 +172,10 @@ def document(app: FastAPI) -> Json:
             schemas |= schema.pop("$defs", {})
             schemas[model.__name__] = schema
         for _, operation in operations(found):
+            _correct_refusal(operation)
             _add_examples(operation)
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
         app.openapi_schema = found
     return app.openapi_schema
 
@@ -187,6 +202,16 @@ def leaves(kind: type[ServiceError] = ServiceError) -> list[type[ServiceError]]:
     return [leaf for child in children for leaf in leaves(child)] or [kind]
 
 
+def _correct_refusal(operation: Json) -> None:
+    """FastAPI documents a 422 of its own shape for routes that name none; here it has ours, as in fact it has."""
+    media = operation["responses"].get("422", {}).get("content", {}).get("application/json", {})
+    if _name(media.get("schema", {})) == "HTTPValidationError":
+        operation["responses"]["422"] = {
+            "description": "A parameter cannot be read; the sentence says what to do.",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}},
+        }
+
+
 def _add_examples(operation: Json) -> None:
     for parameter in operation.get("parameters", []):
         if parameter["name"] in PARAMETERS and "example" not in parameter:
@@ -203,10 +228,22 @@ def _add_examples(operation: Json) -> None:
 
 def _add_to_content(content: Json) -> None:
     for media_type, media in content.items():
-        name = str(media.get("schema", {}).get("$ref", "")).rsplit("/", 1)[-1]
-        shown = "example" in media or "examples" in media
-        if media_type == "application/json" and name in BODIES and not shown:
+        if media_type != "application/json" or "example" in media or "examples" in media:
+            continue
+        schema = media.get("schema", {})
+        name = _name(schema)
+        if name in BODIES:
             media["examples"] = BODIES[name]
+        elif FILES.keys() & schema.get("properties", {}).keys():
+            media["examples"] = {
+                field: {"value": {field: FILES[field]}} for field in schema["properties"] if field in FILES
+            }
+
+
+def _name(schema: Json) -> str:
+    """Of the schema that a reference, or the first of several, names."""
+    first = (schema.get("anyOf") or [schema])[0]
+    return str(first.get("$ref", "")).rsplit("/", 1)[-1]
 
 
 def _sentence(kind: type[ServiceError]) -> str:
