@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from service.jobs.desk import Desk
     from service.jobs.folders import JobFolders
     from service.jobs.record import JobRecord, Json, Lane, Result, State
+    from service.jobs.store import JobStore
     from service.jobs.surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
@@ -175,8 +176,8 @@ class Runner:
             del self._running[record.id]
             self._cancelled.discard(record.id)
             self._unsaved.discard(record.id)
-            self._news.pop(record.id, None)
         await self._end(record, ending)
+        self._news.pop(record.id, None)
         self.tell(record.id)
 
     async def _outcome(self, record: JobRecord) -> Ending:
@@ -229,8 +230,11 @@ class Runner:
                 )
             )
             return
-        kept = await self._desk(
-            lambda store: store.finish(
+
+        def finish(store: JobStore) -> bool:
+            if (last := self._news.get(record.id)) is not None:
+                store.progress(record.id, self._name, last)
+            return store.finish(
                 record.id,
                 self._name,
                 ending.state,
@@ -238,7 +242,8 @@ class Runner:
                 result=ending.result,
                 error=ending.error,
             )
-        )
+
+        kept = await self._desk(finish)
         logger.info(
             "job %s (%s) %s%s",
             record.id,

@@ -173,9 +173,14 @@ def start_server(models: dict[str, Path], tmp_path_factory: pytest.TempPathFacto
     running: list[Server] = []
 
     def start(*, wait: bool = True, **settings: object) -> Server:
-        port = free_port()
+        port = int(str(settings.get("port") or free_port()))
         log = tmp_path_factory.mktemp("server") / "log"
-        defaults: dict[str, object] = {"models": models_setting(models), "port": port, "device": "cpu"}
+        defaults: dict[str, object] = {
+            "models": models_setting(models),
+            "port": port,
+            "device": "cpu",
+            "warmup_s": 1,  # seconds a model for finding out which batches pay
+        }
         with log.open("wb") as stream:
             process = subprocess.Popen(
                 [sys.executable, "-m", "service"],

@@ -12,6 +12,7 @@ import math
 import re
 import statistics
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -56,10 +57,14 @@ class RemoteTokenizer:
         connection: Connection | None = None,
     ) -> None:
         url, _, name = source.partition("#")
-        self._connection = connection or Connection(_root(url), key=key)
+        self._connection = connection = connection or Connection(_root(url), key=key)
         self._headers = {"content-type": "application/vnd.safetensors", "x-priority": priority}
-        answer = json.loads(self._connection.get(MODELS).body)
-        entry = _entry(answer["data"], name, url)
+        answer = json.loads(connection.get(MODELS).body)
+        try:
+            entry = _entry(answer["data"], name, url)
+        except ValueError:
+            connection.close()
+            raise
         self.name: str = entry["name"]
         self.spec = LatentSpec.parse(entry["spec"])
         self.spec_id: str = entry["spec_id"]
@@ -68,6 +73,7 @@ class RemoteTokenizer:
         self._max_bytes = int(limits["max_body_bytes"]) - HEADER_BYTES
         self._max_pixels = int(limits["max_pixels"])
         self._pool = ThreadPoolExecutor(CONNECTIONS, "remote-tokenizer")
+        weakref.finalize(self, _close, self._connection, self._pool)
         self._lock = threading.Lock()
         self._spent: dict[str, list[tuple[float, float]]] = {"encode": [], "decode": []}
 
@@ -165,6 +171,11 @@ class RemoteTokenizer:
     ) -> Iterator[Any]:  # as ``map``, over a few connections
         pieces = list(pieces)
         return map(send, pieces) if len(pieces) == 1 else self._pool.map(send, pieces)
+
+
+def _close(connection: Connection, pool: ThreadPoolExecutor) -> None:
+    pool.shutdown(wait=False)
+    connection.close()
 
 
 def is_remote(source: object) -> bool:

@@ -11,8 +11,8 @@ import http.client
 import json
 import os
 import random
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ class Reply:
 
 
 class Connection:
-    """A server, with one kept connection a thread.
+    """A server; connections are kept and used again, by any thread.
 
     Args:
         url: ``http://host:port`` or https, with a path in front of ``/v1`` if there is one.
@@ -72,7 +72,7 @@ class Connection:
         self._timeout_s = timeout_s
         self._sleep = sleep
         self._clock = clock
-        self._local = threading.local()
+        self._idle: deque[http.client.HTTPConnection] = deque()  # appends and pops are atomic
 
     def get(self, path: str) -> Reply:
         """GET; see ``post``."""
@@ -86,6 +86,11 @@ class Connection:
         """
         return self._ask("POST", path, body, headers)
 
+    def close(self) -> None:
+        """Close the connections that nobody uses; the next request makes one."""
+        while self._idle:
+            self._idle.pop().close()
+
     def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         own = {"authorization": f"Bearer {self._key}"} if self._key else {}
         deadline = self._clock() + self._patience_s
@@ -95,7 +100,7 @@ class Connection:
             try:
                 status, reply, told = self._once(method, path, body, {**own, **headers})
             except BROKEN as error:
-                self._drop()
+                self.close()  # the others that wait are as old
                 why, seconds = f"{type(error).__name__}: {error}", None
             else:
                 if status == 200:
@@ -113,20 +118,21 @@ class Connection:
     def _once(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes, dict[str, str]]:
-        kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if kept is None:
+        try:
+            line = self._idle.pop()
+        except IndexError:
             kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-            kept = self._local.connection = kind(self._host, self._port, timeout=self._timeout_s)
-        kept.request(method, self._path + path, body, dict(headers))
-        answer = kept.getresponse()
-        told = {name.lower(): value for name, value in answer.getheaders()}
-        return answer.status, answer.read(), told
-
-    def _drop(self) -> None:
-        kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if kept is not None:
-            kept.close()
-            self._local.connection = None
+            line = kind(self._host, self._port, timeout=self._timeout_s)
+        try:
+            line.request(method, self._path + path, body, dict(headers))
+            answer = line.getresponse()
+            told = {name.lower(): value for name, value in answer.getheaders()}
+            status, reply = answer.status, answer.read()
+        except BaseException:
+            line.close()
+            raise
+        self._idle.append(line)  # closed by the server or not: it connects again by itself
+        return status, reply, told
 
 
 def seconds_told(headers: Mapping[str, str], now: float | None = None) -> float | None:

@@ -194,9 +194,10 @@ def test_cancelling_ends_the_process(make_run: MakeRun) -> None:
 
 def test_discard_ends_what_was_left(make_run: MakeRun) -> None:
     run = make_run("sleep 60")
-    Child(run.folder).start(["sleep", "60"], {"PATH": os.environ["PATH"]})
+    left = Child(run.folder)
+    left.start(["sleep", "60"], {"PATH": os.environ["PATH"]})
     asyncio.run(EVALUATION.discard(run))
-    assert not Child(run.folder).running
+    assert not left.running
 
 
 @pytest.mark.slow

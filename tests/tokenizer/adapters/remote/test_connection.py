@@ -88,7 +88,7 @@ def connect(url: str) -> Iterator[Connect]:
 
     yield make
     for connection in made:
-        connection._drop()
+        connection.close()
 
 
 def error(code: str, **more: object) -> bytes:
