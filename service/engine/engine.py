@@ -197,7 +197,7 @@ class Engine:
                     self._dispatch()
                     return await future
         except TimeoutError:
-            if future.done():  # it was ended while it waited for its model
+            if future.done() and not future.cancelled():  # it was ended while it waited for its model
                 return future.result()
             raise TimedOut(
                 f"no answer within {max(0.0, timeout_s):.3g} s: ask for fewer images or steps or a smaller picture, "

@@ -209,6 +209,8 @@ class Stepping(Generic[T]):
         fits = self._costs.best(self._kind, self._pixels, rows + beside + here)
         price = self._costs.seconds(self._kind, self._pixels, fits)
         for bucket in sorted({lane.bucket for lane in self._lanes if lane.bucket > fits}):
+            if not self._costs.holds(self._kind, self._pixels, bucket):
+                break
             seated = sum(
                 len(run.slots) for lane, runs in self._lanes.items() for run in runs if lane.bucket == bucket
             )
@@ -305,14 +307,15 @@ class Stepping(Generic[T]):
         ticked: Ticked[T] = Ticked(rows=lane.bucket, memory_short=1)
         self._costs.too_much(self._kind, self._pixels, lane.bucket)
         free_memory()
-        for run in dict.fromkeys(slot.run for slot in slots):
+        runs = list(dict.fromkeys(slot.run for slot in slots))
+        for run in runs:
             self._leave(run)
+        for run in runs:
             if lane.bucket == 1 or run.pinned is not None:
                 ticked.failed.append((run.owner, error))
                 continue
-            ticked.failed.extend(
-                (run.owner, failure) for failure in self.join(run.owner, run.start, arrived=run.arrived)
-            )
+            problems = self.join(run.owner, run.start, arrived=run.arrived)
+            ticked.failed.extend((run.owner, problem) for problem in problems)
         return ticked
 
 

@@ -79,18 +79,17 @@ class Warmup:
                 if not left or late or not self._costs.holds(kind, pixels, bucket):
                     continue
                 seconds = self._measure(lambda run=runs[kind][pixels], rows=bucket: run(rows))
-                yield
+                known = best.get((kind, pixels), math.inf)
                 if seconds is None:
                     self._costs.too_much(kind, pixels, bucket)
                     patience[kind, pixels] = 0
-                    continue
-                self._costs.set(kind, pixels, bucket, seconds)
-                known = best.get((kind, pixels), math.inf)
-                pays = seconds / bucket <= PAYS * known
-                patience[kind, pixels] = PATIENCE if pays else left - 1
-                best[kind, pixels] = min(known, seconds / bucket)
-                if seconds > self._costs.max_seconds:
-                    patience[kind, pixels] = 0
+                else:
+                    self._costs.set(kind, pixels, bucket, seconds)
+                    best[kind, pixels] = min(known, seconds / bucket)
+                    pays = seconds / bucket <= PAYS * known
+                    enough = seconds > self._costs.max_seconds
+                    patience[kind, pixels] = 0 if enough else PATIENCE if pays else left - 1
+                yield
 
     def _measure(self, run: Callable[[], object]) -> float | None:
         """Seconds of a pass once it is warm; None if memory does not hold it."""

@@ -89,9 +89,14 @@ def pin(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def pad_rows(x: Tensor, rows: int) -> Tensor:
-    """x (B, ...) -> (rows, ...), the last row repeated, so that no row is of a kind that the network never sees."""
+    """x (B, ...) -> (rows, ...), the last row repeated, so that no row is of a kind that the network never sees.
+
+    The memory layout is one and the same however many rows there were: kernels are chosen by it, and bytes by kernels.
+    """
     missing = rows - x.shape[0]
-    return x if missing <= 0 else torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
+    padded = x if missing <= 0 else torch.cat([x, x[-1:].expand(missing, *x.shape[1:])])
+    images = padded.is_cuda and padded.ndim == 4
+    return padded.contiguous(memory_format=torch.channels_last if images else torch.contiguous_format)
 
 
 def from_pixels(pixels: Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -67,7 +67,16 @@ def test_other_sizes_are_scaled_from_the_nearest_one() -> None:
 def test_the_bucket_for_what_waits_is_the_one_that_does_most_a_second() -> None:
     half = {bucket: 1.0 + bucket / 2 for bucket in (1, 2, 4, 8, 16)}
     costs = made(half)
-    assert [costs.best(KIND, PIXELS, rows) for rows in (1, 2, 3, 4, 7, 8, 16, 100)] == [1, 2, 4, 4, 8, 8, 16, 16]
+    assert [costs.best(KIND, PIXELS, rows) for rows in (1, 2, 3, 4, 7, 8, 16, 100)] == [
+        1,
+        2,
+        4,
+        4,
+        8,
+        8,
+        16,
+        16,
+    ]
     # five rows: a padded pass of eight takes 5 s, that is one a second; four take 3 s
     assert costs.best(KIND, PIXELS, 5) == 4
     assert [made(FLAT).best(KIND, PIXELS, rows) for rows in (1, 3, 5)] == [1, 4, 8]  # no padding for nothing

@@ -1,4 +1,4 @@
-"""The HTTP process's side of the worker, against a scripted worker at the other end of a real pipe."""
+"""The HTTP process's side of the workers, against scripted workers at the other ends of real pipes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from service.engine import engine as module
+from service.engine import replica as module
 from service.engine.engine import Engine
 from service.engine.messages import (
     Answer,
@@ -24,12 +25,28 @@ from service.engine.messages import (
     Dropped,
     Failure,
     Job,
+    LoadModel,
+    MemoryShort,
+    ModelFailed,
+    ModelLoaded,
+    ModelSource,
+    ModelUnloaded,
+    Progress,
     Ready,
     StartFailed,
     Stop,
+    UnloadModel,
     WorkerSettings,
 )
-from service.errors import NotFinite, NotReady, QueueFull, TimedOut, WorkerDied
+from service.errors import (
+    InvalidParameter,
+    NotFinite,
+    NotReady,
+    QueueFull,
+    RequestCancelled,
+    TimedOut,
+    WorkerDied,
+)
 from service.settings import Settings
 
 
@@ -76,9 +93,12 @@ class Script:
     spawned: list[ScriptedHandle] = field(default_factory=list)
     greeting: object = field(default_factory=lambda: Ready("cpu", "float32"))
     on_job: Callable[[Connection, Job], None] = lambda pipe, job: pipe.send(answer(job))
+    on_other: Callable[[Connection, Any], None] = lambda pipe, message: None
+    asked: list[WorkerSettings] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
 
-    def spawn(self, _: WorkerSettings) -> ScriptedHandle:
+    def spawn(self, settings: WorkerSettings) -> ScriptedHandle:
+        self.asked.append(settings)
         ours, theirs = multiprocessing.Pipe()
         handle = ScriptedHandle(ScriptedProcess(theirs), ours)
         self.spawned.append(handle)
@@ -95,6 +115,8 @@ class Script:
                 self.received.append(message)
                 if isinstance(message, Job):
                     self.on_job(pipe, message)
+                else:
+                    self.on_other(pipe, message)
         except (EOFError, OSError):
             return
         finally:
@@ -102,7 +124,7 @@ class Script:
 
 
 def answer(job: Job) -> Answer:
-    return Answer(job.id, b"done", "text/plain", {}, 1, {"core": 1.0})
+    return Answer(job.id, b"done", "text/plain", {}, 1, {"core": 1.0}, core_seconds=0.001)
 
 
 @pytest.fixture
@@ -330,3 +352,216 @@ def test_what_cannot_be_sent_ends_the_worker_instead_of_hanging(
 
     asyncio.run(course())
     assert "cannot be sent" in caplog.text
+
+
+def named(engine: Engine, request_id: str, **changes: Any) -> Job:
+    return Job(id=engine.next_id(), model="tiny", cost=10, submitted_at=0.0, request_id=request_id, **changes)
+
+
+def test_a_request_is_cancelled_by_its_id_waiting_or_running(script: Script) -> None:
+    script.on_job = silent
+
+    async def course() -> None:
+        async with running(script, max_batch=1) as engine:  # two on board
+            names = ("mine", "other", "mine")
+            tasks = [asyncio.create_task(engine.submit(named(engine, name))) for name in names]
+            await until(lambda: len(script.received) == 2)
+            assert engine.cancel("mine")
+            for task in (tasks[0], tasks[2]):
+                with pytest.raises(RequestCancelled):
+                    await task
+            await until(lambda: Cancel(1) in script.received)
+            assert not tasks[1].done()
+            assert not engine.cancel("mine")
+            assert not engine.cancel("")
+            tasks[1].cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(course())
+    assert [message.id for message in script.received if isinstance(message, Job)] == [1, 2]
+
+
+def test_progress_comes_before_the_answer_to_who_asked_for_it(script: Script) -> None:
+    def steps(pipe: Connection, work: Job) -> None:
+        for step in (1, 2):
+            pipe.send(Progress(work.id, step, 2))
+        pipe.send(answer(work))
+
+    script.on_job = steps
+    told: list[Progress] = []
+
+    async def course() -> None:
+        async with running(script) as engine:
+            await engine.submit(named(engine, "a"), on_progress=told.append)
+            await engine.submit(named(engine, "b"))
+
+    asyncio.run(course())
+    assert told == [Progress(1, 1, 2), Progress(1, 2, 2)]
+
+
+def test_a_deadline_is_shorter_than_the_timeout(script: Script) -> None:
+    script.on_job = silent
+
+    async def course() -> None:
+        async with running(script) as engine:
+            with pytest.raises(TimedOut):
+                await engine.submit(named(engine, "a", deadline=time.monotonic() + 0.05))
+            await until(lambda: Cancel(1) in script.received)
+
+    asyncio.run(course())
+
+
+def test_twice_the_capacity_is_refused_with_the_predicted_wait(script: Script) -> None:
+    """The warm-up said 0.1 s a pixel: ten seconds of work are admitted, what comes then is told when they are done."""
+    script.greeting = Ready("cpu", "float32", (), {("Job", "tiny"): 0.1})
+    script.on_job = silent
+
+    async def course() -> None:
+        async with running(script, queue_s=10) as engine:
+            tasks = [asyncio.create_task(engine.submit(job(engine, 20))) for _ in range(20)]
+            await until(lambda: len(script.received) == 6)
+            refused = [task for task in tasks if task.done()]
+            assert len(refused) == 14  # 0, 2, 4, 6, 8 and 10 s were before those that got in
+            for task in refused:
+                error = task.exception()
+                assert isinstance(error, QueueFull)
+                assert error.headers == {"retry-after": "12", "retry-after-ms": "12000"}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(course())
+
+
+def test_two_devices_share_the_jobs_and_one_death_loses_only_its_own(script: Script) -> None:
+    script.on_job = silent
+
+    async def course() -> None:
+        async with running(script, device="cpu,cpu", max_batch=1) as engine:
+            await until(
+                lambda: len(script.spawned) == 2 and all(board.open for board in engine._queue.boards)
+            )
+            tasks = [asyncio.create_task(engine.submit(job(engine))) for _ in range(4)]
+            await until(lambda: len(script.received) == 4)
+            boards = [set(board.jobs) for board in engine._queue.boards]
+            assert sorted(map(len, boards)) == [2, 2]
+            script.on_job = lambda pipe, work: pipe.send(answer(work))
+            script.spawned[0].process.kill()
+            await until(lambda: sum(task.done() for task in tasks) == 2)
+            lost = [number for number, task in enumerate(tasks, start=1) if task.done()]
+            assert set(lost) in boards
+            assert all(isinstance(tasks[number - 1].exception(), WorkerDied) for number in lost)
+            assert engine.status is not None  # the other one serves on
+            assert (await engine.submit(job(engine))).body == b"done"
+            await until(lambda: len(script.spawned) == 3)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(course())
+
+
+EXTRA = ModelSource("tokenizer", "extra", "/models/extra")
+SETTINGS = WorkerSettings(
+    models=(), device="cpu", dtype="float32", max_pixels=64, max_batch=1, batch_pixels=64, tile_above_pixels=64,
+    tile_side=8, before_threads=1, after_threads=1, log_level="info",
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def with_settings(script: Script, **settings: Any) -> AsyncIterator[Engine]:
+    engine = Engine(Settings(drain_timeout_s=0.5, **settings), SETTINGS, print)
+    await engine.start()
+    await until(lambda: all(board.open for board in engine._queue.boards))
+    try:
+        yield engine
+    finally:
+        await engine.stop()
+
+
+def test_a_model_is_loaded_everywhere_and_by_those_who_start_later(script: Script) -> None:
+    script.on_other = lambda pipe, message: pipe.send(
+        ModelLoaded("tokenizer", "extra", 100, 0.5)
+        if isinstance(message, LoadModel)
+        else ModelUnloaded(message.kind, message.name)
+    )
+
+    async def course() -> None:
+        async with with_settings(script, device="cpu,cpu") as engine:
+            assert (await engine.load(EXTRA)).memory_bytes == 100
+            assert script.received == [LoadModel(EXTRA)] * 2
+            script.spawned[0].process.kill()
+            await until(lambda: len(script.asked) == 3)
+            assert [settings.models for settings in script.asked] == [(), (), (EXTRA,)]
+            await until(lambda: all(board.open for board in engine._queue.boards))
+            await engine.unload("tokenizer", "extra")
+            assert script.received[2:] == [UnloadModel("tokenizer", "extra")] * 2
+
+    asyncio.run(course())
+
+
+def test_a_model_that_one_worker_cannot_load_is_served_by_none(script: Script) -> None:
+    def other(pipe: Connection, message: Any) -> None:
+        if isinstance(message, LoadModel) and pipe is script.spawned[0].process.theirs:
+            pipe.send(ModelFailed("tokenizer", "extra", InvalidParameter("it is damaged")))
+        elif isinstance(message, LoadModel):
+            pipe.send(ModelLoaded("tokenizer", "extra", 100, 0.5))
+
+    script.on_other = other
+
+    async def course() -> None:
+        async with with_settings(script, device="cpu,cpu") as engine:
+            with pytest.raises(InvalidParameter, match="damaged"):
+                await engine.load(EXTRA)
+            await until(lambda: UnloadModel("tokenizer", "extra") in script.received)
+            script.spawned[1].process.kill()
+            await until(lambda: len(script.asked) == 3)
+            assert script.asked[2].models == ()
+
+    asyncio.run(course())
+
+
+def test_the_death_of_a_worker_ends_a_load(script: Script) -> None:
+    async def course() -> None:
+        async with with_settings(script) as engine:
+            task = asyncio.create_task(engine.load(EXTRA))
+            await until(lambda: LoadModel(EXTRA) in script.received)
+            script.spawned[0].process.kill()
+            with pytest.raises(WorkerDied):
+                await task
+
+    asyncio.run(course())
+
+
+def test_unloading_waits_for_the_jobs_of_the_model(script: Script) -> None:
+    pipes: list[tuple[Connection, Job]] = []
+    script.on_job = lambda pipe, work: pipes.append((pipe, work))
+    script.on_other = lambda pipe, message: pipe.send(ModelUnloaded(message.kind, message.name))
+
+    async def course() -> None:
+        async with with_settings(script) as engine:
+            running_job = asyncio.create_task(engine.submit(job(engine)))
+            await until(lambda: bool(pipes))
+            unloading = asyncio.create_task(engine.unload("tokenizer", "tiny"))
+            await asyncio.sleep(0.1)
+            assert not unloading.done()
+            pipes[0][0].send(answer(pipes[0][1]))
+            await unloading
+            assert (await running_job).body == b"done"
+
+    asyncio.run(course())
+
+
+def test_short_memory_is_counted(script: Script) -> None:
+    def short(pipe: Connection, work: Job) -> None:
+        pipe.send(MemoryShort(8))
+        pipe.send(answer(work))
+
+    script.on_job = short
+
+    async def course() -> None:
+        async with running(script) as engine:
+            await engine.submit(job(engine))
+            assert b"tessera_oom_total 1.0" in engine._metrics.exposition()
+
+    asyncio.run(course())

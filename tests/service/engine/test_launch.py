@@ -1,11 +1,13 @@
 """The worker process as seen from the HTTP process: it starts, reports, and is seen to end."""
 
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from service.engine.launch import spawn
 from service.engine.messages import ModelSource, Ready, Stop, WorkerSettings
+from service.engine.vitals import Vitals
 
 SETTINGS = {
     "device": "cpu",
@@ -18,6 +20,7 @@ SETTINGS = {
     "before_threads": 1,
     "after_threads": 1,
     "log_level": "warning",
+    "warmup_s": 0.0,
 }
 
 
@@ -30,11 +33,20 @@ def test_ready_then_stop_then_the_end_of_the_pipe(
         WorkerSettings(models=(ModelSource("tokenizer", "tiny", str(models["tiny"])),), **SETTINGS)
     )
     try:
-        assert handle.connection.recv() == Ready("cpu", "float32")
+        ready = handle.connection.recv()
+        assert isinstance(ready, Ready)
+        assert (ready.device, ready.dtype) == ("cpu", "float32")
+        assert [(model.kind, model.name) for model in ready.loaded] == [("tokenizer", "tiny")]
+        assert ready.seconds_per_cost["EncodeJob", "tiny"] > 0
         handle.connection.send(Stop())
         with pytest.raises(EOFError):
-            handle.connection.recv()
+            _last_words(handle.connection)
         assert handle.describe_end() == "exit code 0"
     finally:
         handle.kill()
         handle.connection.close()
+
+
+def _last_words(connection: Connection) -> None:
+    while isinstance(connection.recv(), Vitals):
+        pass

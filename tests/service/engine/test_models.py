@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from service.engine.messages import ModelSource
-from service.engine.models import Models, find_device, find_dtype, load, warm_up
+from service.engine.models import Models, find_device, find_dtype, in_order, load, load_one, weights_bytes
+from service.errors import NotReady
 from tests.service.engine.conftest import worker_settings
 
 
@@ -14,14 +15,13 @@ def test_everything_is_loaded_and_generators_know_their_tokenizer(loaded: Models
     assert loaded.tokenizers.keys() == {"tiny", "other", "codes"}
     assert loaded.tokenizer_of == {"shapes": "tiny"}
     assert loaded.pipelines["shapes"].spec_id == loaded.tokenizers["tiny"].spec_id
-    warm_up(loaded)
+    assert loaded.pipelines["shapes"].tokenizer is loaded.tokenizers["tiny"]
 
 
 def test_dtype_is_the_one_asked_for(models: dict[str, Path]) -> None:
     half = load(worker_settings(models, dtype="bfloat16"))
     x_hat = half.tokenizers["tiny"].encode(torch.zeros(1, 3, 8, 8, dtype=torch.bfloat16)).z
     assert half.dtype == x_hat.dtype == torch.bfloat16
-    warm_up(half)
 
 
 def test_a_missing_folder_is_named(models: dict[str, Path], tmp_path: Path) -> None:
@@ -57,3 +57,37 @@ def test_devices_and_dtypes() -> None:
     assert find_dtype("float16", torch.device("cpu")) == torch.float16
     with pytest.raises(ValueError, match="TESSERA_DEVICE=cuda:99"):
         find_device("cuda:99")
+
+
+def test_models_come_and_go(models: dict[str, Path]) -> None:
+    sources = {source.name: source for source in worker_settings(models).models}
+    served = load(worker_settings(models, models=(sources["tiny"],)))
+    generator = load_one(served, sources["shapes"])
+    with pytest.raises(NotReady, match="'shapes' is being loaded or unloaded"):
+        served.pipelines["shapes"]
+    served.add(sources["shapes"], generator)
+    assert served.tokenizer_of == {"shapes": "tiny"}
+    with pytest.raises(ValueError, match="'tiny' decodes for shapes: unload those first"):
+        served.remove("tokenizer", "tiny")
+    served.remove("generator", "shapes")
+    served.remove("tokenizer", "tiny")
+    with pytest.raises(ValueError, match="no tokenizer 'tiny' is loaded"):
+        served.remove("tokenizer", "tiny")
+    with pytest.raises(NotReady):
+        served.tokenizers["tiny"]
+    with pytest.raises(ValueError, match="no tokenizer of spec"):
+        load_one(served, sources["shapes"])
+
+
+def test_tokenizers_come_before_their_generators(models: dict[str, Path]) -> None:
+    sources = worker_settings(models).models
+    assert [source.kind for source in in_order(sources[::-1])] == ["tokenizer"] * 3 + ["generator"]
+
+
+def test_weights_are_weighed(loaded: Models) -> None:
+    tokenizer = loaded.tokenizers["tiny"]
+    assert isinstance(tokenizer, torch.nn.Module)
+    expected = sum(value.nbytes for value in tokenizer.state_dict().values())
+    assert weights_bytes(tokenizer) == expected
+    pipeline = loaded.pipelines["shapes"]
+    assert 0 < weights_bytes(pipeline) != expected  # its tokenizer is another model

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +22,7 @@ def course(submit: Callable[[Job], Awaitable[Answer]], gone_after_s: float) -> o
         return {"type": "http.disconnect"}
 
     service = SimpleNamespace(engine=SimpleNamespace(submit=submit))
-    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    request = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
     return asyncio.run(run(service, request, JOB))  # type: ignore[arg-type]  # the engine alone is used
 
 
@@ -30,6 +31,12 @@ def test_the_answer_is_forwarded() -> None:
     assert (response.body, response.media_type) == (b"\x00bytes", "image/png")
     assert response.headers["x-batch-size"] == "3"
     assert response.headers["server-timing"] == "queue;dur=0.50, core;dur=2.00"
+
+
+def test_buckets_are_told_as_they_can_be_sent_back() -> None:
+    for bucket, decode_bucket, told in ((8, None, "8"), (8, 8, "8"), (8, 2, "8/2"), (None, None, None)):
+        answer = replace(ANSWER, bucket=bucket, decode_bucket=decode_bucket)
+        assert respond(answer).headers.get("x-batch-bucket") == told
 
 
 def test_an_answer_in_time() -> None:

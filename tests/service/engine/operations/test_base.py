@@ -13,6 +13,7 @@ from service.engine.operations.base import (
     from_pixels,
     pad_edges,
     pad_pixels,
+    pad_rows,
     picture_answer,
     to_host,
     to_pixels,
@@ -105,3 +106,14 @@ def test_edges_are_repeated_along_the_axes_that_grow() -> None:
     grown = pad_edges(array, (3, 4), first=2)
     assert grown[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5]]
     assert pad_edges(array, (2, 3), first=2) is array
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4])
+def test_padded_rows_are_laid_out_alike_however_many_there_were(rows: int) -> None:
+    pixels = [torch.from_numpy(picture(4, 6, seed)) for seed in range(rows)]
+    x = from_pixels(pixels, CPU, torch.float32)
+    padded = pad_rows(x, 4)
+    assert padded.shape == (4, 3, 4, 6)
+    assert padded.stride() == (72, 24, 6, 1)
+    assert torch.equal(padded[:rows], x)
+    assert all(torch.equal(row, x[-1]) for row in padded[rows:])
