@@ -74,7 +74,7 @@ def write_latent(
             body = write_safetensors(stored, metadata, dtype)
         return WrittenLatent(body, SAFETENSORS_MEDIA_TYPE, {})
     (z,) = parts.values()
-    headers = {DTYPE: dtype}
+    headers: dict[str, str] = {DTYPE: dtype}
     if dtype == "uint8":
         quantised = quantise(z)
         headers |= {SCALE: write_values(quantised.scale), OFFSET: write_values(quantised.offset)}
