@@ -9,6 +9,7 @@ Letters: B rows, H W pixels.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import inspect
 import os
 from contextlib import contextmanager
@@ -80,6 +81,11 @@ class ForeignPipeline:
         import diffusers
 
         diffusers.utils.logging.disable_progress_bar()
+        diffusers.utils.logging.set_verbosity_error()
+        if importlib.util.find_spec("transformers") is not None:
+            import transformers
+
+            transformers.utils.logging.disable_progress_bar()
         try:
             pipeline = diffusers.DiffusionPipeline.from_pretrained(
                 source.path, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False

@@ -29,9 +29,10 @@ def shelf(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def lazy(start_server: StartServer, models: dict[str, Path], shelf: Path) -> Server:
-    """A server that loads by first use, with memory for a generator and its tokenizer and little more."""
+    """A server that loads by first use, with memory for a generator, its tokenizer, a pipeline and little more."""
     sizes = {name: (folder / "model.safetensors").stat().st_size for name, folder in models.items()}
-    budget = sizes["tiny"] + sizes["shapes"] + sizes["other"] // 2
+    pipeline = sum(path.stat().st_size for path in (shelf / "dit").rglob("*.safetensors"))
+    budget = pipeline + sizes["tiny"] + sizes["shapes"] + sizes["other"] // 2
     names = ("tiny", "other", "shapes")
     return start_server(
         models=",".join(f"{name}={models[name]}" for name in names),
@@ -100,10 +101,38 @@ def test_a_request_loads_its_model_and_the_least_recently_used_leaves(lazy: Serv
     assert states(lazy) == {"tiny": "unloaded", "other": "loaded", "shapes": "unloaded"}
     made = lazy.post("/v1/generate", json={"label": 0, "seed": 7})
     assert made.status_code == 200
-    assert states(lazy) == {"tiny": "loaded", "other": "unloaded", "shapes": "loaded"}
+    added = lazy.post("/v1/models", json={"name": "dit", "path": "dit"})
+    assert (added.status_code, added.json()["state"]) == (201, "unloaded")
+    loaded = lazy.post("/v1/models/dit/load", timeout=280)
+    assert loaded.status_code == 200, loaded.text
+    assert states(lazy) == {"tiny": "loaded", "other": "unloaded", "shapes": "loaded", "dit": "loaded"}
+    assert lazy.post("/v1/encode?model=other", content=PNG).status_code == 200
+    assert states(lazy) == {"tiny": "loaded", "other": "loaded", "shapes": "unloaded", "dit": "loaded"}
     memory = lazy.get("/v1/models").json()["memory"]
     assert 0 < memory["used_bytes"] <= memory["budget_bytes"]
-    assert lazy.post("/v1/generate", json={"label": 0, "seed": 7}).content == made.content
+    assert lazy.post("/v1/generate", json={"label": 0, "seed": 7, "model": "shapes"}).content == made.content
+
+
+def test_a_pipeline_generates(lazy: Server) -> None:
+    facts = lazy.get("/v1/models/dit").json()
+    assert (facts["family"], facts["tokenizer"], facts["conditioning"]) == ("DiTPipeline", None, "class")
+    asked = {"model": "dit", "label": "goldfish", "num_steps": 2, "seed": 3}
+    made = lazy.post("/v1/generate", json=asked)
+    assert made.status_code == 200, made.text
+    assert made.headers["x-tessera-spec"] == facts["spec_id"]
+    assert made.headers["x-tessera-size"] == "32,32"
+    assert lazy.post("/v1/generate", json=asked | {"label": 1}).content == made.content
+    for change, param in (
+        ({"prompt": "a fox"}, "prompt"),
+        ({"output": "latent"}, "output"),
+        ({"label": 1000}, "label"),
+        ({"size": [64, 64]}, "size"),
+    ):
+        answer = lazy.post("/v1/generate", json=asked | change)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (422, param)
+    stream = lazy.post("/v1/generate", json=asked | {"stream": True}).text
+    assert "event: progress" in stream
+    assert "event: result" in stream
 
 
 def test_load_and_unload(lazy: Server) -> None:
@@ -170,24 +199,3 @@ def test_a_folder_that_changed_is_refused_with_both_names(
     assert facts["found_spec_id"] in facts["message"]
     assert lazy.get("/v1/models/changing").json()["state"] == "failed"
     assert lazy.post("/v1/encode?model=tiny", content=PNG).status_code == 200
-
-
-def test_a_pipeline_is_added_and_generates(lazy: Server) -> None:
-    added = lazy.post("/v1/models", json={"name": "dit", "path": "dit"}).json()
-    assert (added["family"], added["tokenizer"], added["conditioning"]) == ("DiTPipeline", None, "class")
-    asked = {"model": "dit", "label": "goldfish", "num_steps": 2, "seed": 3}
-    made = lazy.post("/v1/generate", json=asked)
-    assert made.headers["x-tessera-spec"] == added["spec_id"]
-    assert made.headers["x-tessera-size"] == "32,32"
-    assert lazy.post("/v1/generate", json=asked | {"label": 1}).content == made.content
-    for change, param in (
-        ({"prompt": "a fox"}, "prompt"),
-        ({"output": "latent"}, "output"),
-        ({"label": 1000}, "label"),
-        ({"size": [64, 64]}, "size"),
-    ):
-        answer = lazy.post("/v1/generate", json=asked | change)
-        assert (answer.status_code, answer.json()["error"]["param"]) == (422, param)
-    stream = lazy.post("/v1/generate", json=asked | {"stream": True}).text
-    assert "event: progress" in stream
-    assert "event: result" in stream
