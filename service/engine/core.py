@@ -156,6 +156,7 @@ class Core:
             rows -= job.rows
             task = job.payload
             task.marks["core_start"] = time.monotonic()
+            logger.debug("%s %d joins with %d pictures", type(task.job).__name__, job.id, job.rows)
             for error in stepping.join(
                 task, task.payload, arrived=task.job.submitted_at, pinned=job.pinned, beside=rows
             ):
@@ -190,6 +191,7 @@ class Core:
     def _made(self, group: Group, run: Run[Task]) -> None:
         """All steps of a request are done: its decoding gets in line, or it is finished."""
         task = run.owner
+        logger.debug("%s %d has made its steps", type(task.job).__name__, task.job.id)
         task.bucket = run.lane.bucket
         task.batch_size = run.companions
         task.core_seconds += run.seconds

@@ -96,7 +96,9 @@ class Engine:
 
     @property
     def status(self) -> Ready | None:
-        """What a worker said when it was ready; None while none is."""
+        """What a worker said when it was ready; None until all were once, and while none is."""
+        if not all(replica.was_ready for replica in self._replicas):
+            return None
         return next((replica.status for replica in self._replicas if replica.status is not None), None)
 
     @property

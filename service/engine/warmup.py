@@ -4,6 +4,7 @@ costs of passes are known before the first request.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from diffusion.pipeline import Pipeline
 from service.engine.costs import PAYS
 from service.engine.failures import free_memory, is_memory
 from service.engine.foreign_pipeline import ForeignPipeline
+from service.engine.graphs import RecordedDenoiser
 from service.engine.operations.base import to_pixels
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from service.engine.models import Models
     from tokenizer.model import Tokenizer
     from tokenizer.spec import Latent
+
+logger = logging.getLogger(__name__)
 
 # Sides in pixels of the pictures that tokenizers are measured with: where launching kernels dominates, and where
 # work does.
@@ -56,6 +60,7 @@ class Warmup:
             return
         if isinstance(model, Pipeline):
             yield from self._grow({("step", source.name): _steps(model)}, until)
+            yield from self._record(("step", source.name), model)
             return
         runs = {
             ("encode", source.name): self._encodes(model),
@@ -90,6 +95,29 @@ class Warmup:
                     enough = seconds > self._costs.max_seconds
                     patience[kind, pixels] = 0 if enough else PATIENCE if pays else left - 1
                 yield
+
+    def _record(self, kind: Kind, pipeline: Pipeline) -> Iterator[None]:
+        """Replace the network's steps by recorded ones, for the buckets where those are faster."""
+        mode, device = self._models.settings.compile, self._models.device
+        if mode == "off" or device.type != "cuda":
+            return
+        pipeline.denoiser = denoiser = RecordedDenoiser(pipeline.denoiser)
+        for pixels, step in _steps(pipeline).items():
+            for bucket in self._costs.paying(kind, pixels):
+                known = self._costs.measured(kind, pixels, bucket)
+                rows = 2 * bucket  # with and without class
+                try:
+                    denoiser.record(rows, device)
+                    seconds = self._measure(lambda rows=bucket, step=step: step(rows))
+                except RuntimeError as error:
+                    logger.warning("steps of %d rows cannot be recorded: %s", bucket, error)
+                    seconds = None
+                yield
+                if seconds is None or (mode == "auto" and known and seconds > PAYS * known):
+                    denoiser.forget(rows)
+                else:
+                    self._costs.set(kind, pixels, bucket, seconds)
+        logger.info("%s %s replays steps of %s rows", *kind, denoiser.recorded or "no")
 
     def _measure(self, run: Callable[[], object]) -> float | None:
         """Seconds of a pass once it is warm; None if memory does not hold it."""

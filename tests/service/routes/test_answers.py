@@ -21,7 +21,7 @@ def course(submit: Callable[[Job], Awaitable[Answer]], gone_after_s: float) -> o
         await asyncio.sleep(gone_after_s)
         return {"type": "http.disconnect"}
 
-    service = SimpleNamespace(engine=SimpleNamespace(submit=submit))
+    service = SimpleNamespace(engine=SimpleNamespace(submit=submit), jobs=None)
     request = Request({"type": "http", "method": "POST", "path": "/", "headers": []}, receive)
     return asyncio.run(run(service, request, JOB))  # type: ignore[arg-type]  # the engine alone is used
 
