@@ -158,9 +158,9 @@ class JobHouse:
         """
         return await self._desk(lambda store: store.get(job_id, owner))
 
-    async def list(self, owner: str, **which: object) -> list[JobRecord]:
-        """Jobs of this owner; arguments as ``JobStore.list`` takes them."""
-        return await self._desk(lambda store: store.list(owner, **which))  # type: ignore[arg-type]  # passed on
+    async def page(self, owner: str, **which: object) -> list[JobRecord]:
+        """Jobs of this owner; arguments as ``JobStore.page`` takes them."""
+        return await self._desk(lambda store: store.page(owner, **which))  # type: ignore[arg-type]  # passed on
 
     async def cancel(self, job_id: str, owner: str) -> JobRecord:
         """Cancel a job, now or as soon as whoever runs it notices; one that has ended stays as it is.

@@ -115,7 +115,7 @@ class JobStore:
             raise UnknownJob(f"no job {job_id[:64]!r}: GET /v1/jobs lists yours, those that expired are gone")
         return found
 
-    def list(
+    def page(
         self,
         owner: str,
         *,

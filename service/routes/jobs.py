@@ -90,7 +90,7 @@ async def delete(request: Request, job_id: str) -> DeletedAnswer:
 async def page(request: Request, query: ListQuery, kind: str | None) -> dict[str, object]:
     """A page of the caller's jobs."""
     house = house_of(request)
-    records: list[JobRecord] = await house.list(
+    records: list[JobRecord] = await house.page(
         owner_of(request),
         limit=query.limit + 1,
         after=query.after,

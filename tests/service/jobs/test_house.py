@@ -56,7 +56,7 @@ def test_from_taking_to_forgetting(tmp_path: Path, told: Told) -> None:
         assert news[-1] == "completed"
         done = await house.get(job.id, "me")
         assert house.result_of(done).read_bytes() == b"bytes"
-        assert [record.id for record in await house.list("me", limit=5)] == [job.id]
+        assert [record.id for record in await house.page("me", limit=5)] == [job.id]
         await house.delete(job.id, "me")
         assert list((tmp_path / "state" / "jobs").iterdir()) == []
 

@@ -31,11 +31,11 @@ def run(
             await runner.stop()
 
     asyncio.run(whole())
-    return {record.request["number"]: record for record in store.list("", limit=100)}
+    return {record.request["number"]: record for record in store.page("", limit=100)}
 
 
 def ended(store: JobStore) -> Callable[[], bool]:
-    return lambda: all(record.finished for record in store.list("", limit=100))
+    return lambda: all(record.finished for record in store.page("", limit=100))
 
 
 def die(runner: Runner) -> None:
@@ -210,7 +210,7 @@ def test_the_next_server_goes_on_where_this_one_died(
         die(runner)
 
     asyncio.run(first())
-    assert sorted(record.state for record in store.list("", limit=9)) == ["queued"] * 4 + ["running"] * 2
+    assert sorted(record.state for record in store.page("", limit=9)) == ["queued"] * 4 + ["running"] * 2
     alive = False
 
     async def course(_: Runner) -> None:

@@ -162,7 +162,7 @@ def test_lists_by_pages_and_owner(open_store: OpenStore) -> None:
     store.claim("requests", "s", 30)
 
     def numbers(**which: object) -> list[int]:
-        return [record.request["number"] for record in store.list("me", **({"limit": 10} | which))]  # type: ignore[arg-type]
+        return [record.request["number"] for record in store.page("me", **({"limit": 10} | which))]  # type: ignore[arg-type]
 
     assert numbers() == [4, 3, 2, 1, 0]
     assert numbers(limit=2) == [4, 3]

@@ -96,9 +96,8 @@ class RemoteTokenizer:
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"x must be (B, 3, H, W), got {tuple(x.shape)}: a server encodes pictures")
         height, width = x.shape[2:]
-        pieces = (
-            x.detach().to("cpu", torch.float32).split(self._step((height, width), 4 * 3 * height * width))
-        )
+        step = self._step((height, width), 4 * 3 * height * width)
+        pieces = torch.split(x.detach().to("cpu", torch.float32), step)
 
         def send(piece: Tensor) -> dict[str, Tensor]:
             body = save({"x": piece.contiguous()})
