@@ -7,6 +7,7 @@ can be explained.
 import json
 import logging
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -37,7 +38,8 @@ class Plan:
     Attributes:
         seed, first, count: inputs ``first`` to ``first + count - 1`` of ``seed``.
         kinds: formats.
-        hang_s: an input that takes longer hangs.
+        hang_s: an input that takes longer hangs: of processor time, or ten times that by the clock, as the machine
+            may be busy with other things.
         growth_mib: memory may grow by so much after the first quarter of the run.
         peak_mib: and stand so far above the start at any time.
     """
@@ -117,7 +119,7 @@ def run(plan: Plan, show: Callable[[str], None] = print, reader: Reader = target
     report, began = Report(), time.monotonic()
     child.start()
     theirs.close()
-    seen, seen_at = -1, time.monotonic()
+    seen, watch = -1, Stopwatch(child.pid)
     while True:
         if ours.poll(0.2):
             try:
@@ -130,14 +132,34 @@ def run(plan: Plan, show: Callable[[str], None] = print, reader: Reader = target
             if _take(report, message, show):
                 break
         if at.value != seen:
-            seen, seen_at = at.value, time.monotonic()
-        elif seen >= 0 and time.monotonic() - seen_at > plan.hang_s:
+            seen, watch = at.value, Stopwatch(child.pid)
+        elif seen >= 0 and watch.is_over(plan.hang_s):
             report.found = Found(seen, f"it was still being read after {plan.hang_s:g} s")
             break
     child.kill()
     child.join(10)
     report.seconds = time.monotonic() - began
     return report
+
+
+class Stopwatch:
+    """What a process has spent since now.
+
+    Args:
+        process: its id.
+    """
+
+    def __init__(self, process: int | None) -> None:
+        self._process = process
+        self._clock = time.monotonic()
+        self._spent = processor_s(process)
+
+    def is_over(self, limit_s: float) -> bool:
+        """Whether it has spent ``limit_s`` of processor time, or ten times that by the clock."""
+        if time.monotonic() - self._clock > 10 * limit_s:
+            return True
+        now = processor_s(self._process)
+        return now is not None and self._spent is not None and now - self._spent > limit_s
 
 
 def _take(report: Report, message: object, show: Callable[[str], None]) -> bool:
@@ -191,6 +213,15 @@ def resident_mib(process: int | str = "self") -> float | None:
 def peak_mib(process: int | str = "self") -> float | None:
     """The most that it ever held."""
     return _status_mib(process, "VmHWM")
+
+
+def processor_s(process: int | None) -> float | None:
+    """Processor time of a process, all of its threads; None where there is no /proc."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _status_mib(process: int | str, name: str) -> float | None:

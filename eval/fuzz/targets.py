@@ -42,9 +42,12 @@ def latent(body: Body) -> None:
 
 
 def pixels(body: Body) -> None:
-    """Raw pixels and npy, as encode."""
+    """Raw pixels and npy, or else a picture file, as encode."""
     read = codecs.read_pixels(body.data, body.headers, MAX_PIXELS)
-    assert read is None or read.size <= 3 * MAX_PIXELS
+    if read is None:
+        picture(body)
+    else:
+        assert read.size <= 3 * MAX_PIXELS
 
 
 def json(body: Body) -> None:

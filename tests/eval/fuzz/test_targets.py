@@ -10,7 +10,7 @@ from service.errors import InternalError, NotAnImage
 def test_a_refusal_is_its_code() -> None:
     assert targets.read("png", Body(b"no picture")) == "not_an_image"
     assert targets.read("npy", Body(b"\x93NUMPY")) == "not_a_tensor"
-    assert targets.read("json", Body(b"{}")) == "invalid_parameter"
+    assert targets.read("json", Body(b"{")) == "invalid_parameter"
     assert targets.read("form", Body(b"", {"content-type": "text/plain"})) == "bad_form"
 
 
