@@ -15,6 +15,7 @@ from tokenizer.bottlenecks.multichannel_vq import MultichannelVQConfig
 from tokenizer.bottlenecks.multiscale_vq import MultiscaleVQConfig
 from tokenizer.bottlenecks.residual_vq import ResidualVQConfig
 from tokenizer.bottlenecks.sigma_vae import SigmaVAEConfig
+from tokenizer.bottlenecks.simvq import SimVQConfig
 from tokenizer.bottlenecks.vq import VQConfig
 from tokenizer.bottlenecks.vq_wae import VQWAEConfig
 
@@ -30,6 +31,7 @@ BottleneckConfig = Annotated[
     | MultiscaleVQConfig
     | ResidualVQConfig
     | SigmaVAEConfig
+    | SimVQConfig
     | VQConfig
     | VQWAEConfig,
     Field(discriminator="kind"),

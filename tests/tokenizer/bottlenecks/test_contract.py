@@ -25,6 +25,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], int]] = {
     "multiscale_vq": ({"codebook_size": 32, "scales": [1, 2, 4], "num_phi": 2}, 6),
     "residual_vq": ({"codebook_size": 16, "num_codebooks": 3}, 6),
     "sigma_vae": ({}, 4),
+    "simvq": ({"codebook_size": 32}, 6),
     "vq": ({"codebook_size": 32, "update": "ema", "distance": "cosine", "revival": "reset"}, 6),
     "vq_wae": ({"codebook_size": 32}, 6),
 }
