@@ -20,6 +20,7 @@ export const hooks = {
 };
 
 let asking = null;
+let kept = "";
 
 /** The response of `path`, waiting when the server is full and asking for a key when it wants one.
  *
@@ -41,6 +42,11 @@ export async function call(path, { method = "GET", body, headers = {}, signal } 
       throw error;
     }
   }
+}
+
+/** Whether requests carry a key; a link cannot. */
+export function hasKey() {
+  return storedKey() !== "";
 }
 
 /** Resolves once the server says it is ready; `onWaiting(error)` hears why not until then. */
@@ -83,13 +89,15 @@ async function send(path, options) {
 }
 
 async function errorOf(response) {
-  const seconds = Number.parseFloat(response.headers.get("retry-after") ?? "");
+  const milliseconds = Number.parseFloat(response.headers.get("retry-after-ms") ?? "");
+  const whole = Number.parseFloat(response.headers.get("retry-after") ?? "");
+  const seconds = Number.isFinite(milliseconds) ? milliseconds / 1000 : whole;
   const retryAfter = Number.isFinite(seconds) ? Math.min(Math.max(seconds, 0.2), 30) : null;
   try {
     const { message, code } = (await response.json()).error;
     return new ServerError(message, { status: response.status, code, retryAfter });
   } catch {
-    const message = `The server answered ${response.status} and gave no reason.`;
+    const message = `The server answered ${response.status} and gave no reason. Try again, or ask whoever runs it.`;
     return new ServerError(message, { status: response.status, code: "unexplained", retryAfter });
   }
 }
@@ -100,10 +108,24 @@ async function freshKey(refused, error) {
   asking ??= hooks.askForKey(error).finally(() => { asking = null; });
   const key = await asking;
   if (!key) return false;
-  sessionStorage.setItem(KEY_SLOT, key);
+  keep(key);
   return true;
 }
 
+/** The key of this tab; a browser that stores nothing keeps it as long as the page. */
 function storedKey() {
-  return sessionStorage.getItem(KEY_SLOT) ?? "";
+  try {
+    return sessionStorage.getItem(KEY_SLOT) ?? kept;
+  } catch {
+    return kept;
+  }
+}
+
+function keep(key) {
+  kept = key;
+  try {
+    sessionStorage.setItem(KEY_SLOT, key);
+  } catch {
+    // The page remembers it.
+  }
 }

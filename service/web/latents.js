@@ -1,37 +1,36 @@
-// Latents in the browser: reads a safetensors file and paints what is in it.
+// What is in a latent, painted: principal components, channels, codes.
+
+import { readTensors } from "./safetensors.js";
 
 const CHANNEL_RANGE = 2.5; // normalised latents: about 99 % of the values lie within this many deviations
 
-/** Reads safetensors bytes: `{values, channels, height, width, dtype, metadata}` of the tensor `z`.
+/** Reads safetensors bytes: `{values, shape, channels, positions, width, height, dtype, metadata}` of the tensor `z`.
  *
- * A latent without a grid (channels, tokens) is laid out as a grid about as wide as high. Null for a file of indices.
- * Throws an Error when the bytes are not a float32 latent. */
+ * A latent without a grid (channels, tokens) is laid out as a grid about as wide as high. Null where there is nothing to
+ * paint: a file of indices, or of values that were quantised. Throws an Error when the bytes are no safetensors file. */
 export function readLatent(buffer) {
-  const view = new DataView(buffer);
-  const headerBytes = Number(view.getBigUint64(0, true));
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, headerBytes)));
-  const { __metadata__: metadata = {}, ...tensors } = header;
+  const { tensors, metadata } = readTensors(buffer);
   if ("indices" in tensors) return null;
-  const tensor = tensors.z ?? Object.values(tensors)[0];
-  if (tensor?.dtype !== "F32") throw new Error("The latent is not float32, which this page cannot paint.");
-  const [start, end] = tensor.data_offsets.map((offset) => offset + 8 + headerBytes);
-  const values = new Float32Array(buffer.slice(start, end));
-  const shape = tensor.shape.slice(1); // the batch axis holds one sample
+  const { dtype, values, shape: whole } = tensors.z ?? Object.values(tensors)[0];
+  if (values === null) return null;
+  const shape = whole.slice(1); // the batch axis holds one sample
   const channels = shape[0];
   const positions = shape.slice(1).reduce((product, side) => product * side, 1);
   const width = shape.length > 2 ? shape.at(-1) : Math.ceil(Math.sqrt(positions));
-  return { values, shape, channels, positions, width, height: Math.ceil(positions / width), metadata };
+  return { values, shape, channels, positions, width, height: Math.ceil(positions / width), dtype, metadata };
 }
 
-/** The latent as a mosaic: one tile a position, its three principal components as lightness and two colours. */
+/** The latent as a mosaic: one tile a position, its three principal components as lightness and two colours.
+ *
+ * Gives the canvas, and the share of the variance that each component holds. */
 export function paintMosaic(latent) {
-  const scores = principalScores(latent, 3);
+  const { scores, shares } = principalComponents(latent, 3);
   const { canvas, tile } = mosaicCanvas(latent.width, latent.height);
   for (let position = 0; position < latent.positions; position += 1) {
     const [light, first, second] = scores.map((component) => clamp(component[position], -2.2, 2.2));
     tile(position, oklab(0.63 + 0.135 * light, 0.062 * first, 0.062 * second));
   }
-  return canvas;
+  return { canvas, shares };
 }
 
 /** The picture of the codes, one pixel a position, enlarged without blurring. */
@@ -70,10 +69,10 @@ export function paintChannels(latent) {
   return canvas;
 }
 
-/** Scores of the first `count` principal components over positions, each of unit variance.
+/** The first `count` principal components over positions: `scores` of unit variance, and `shares` of all variance.
  *
  * Power iteration with deflation on the (channels, channels) covariance; channels are few. */
-export function principalScores({ values, channels, positions }, count) {
+export function principalComponents({ values, channels, positions }, count) {
   const centred = new Float64Array(channels * positions);
   for (let channel = 0; channel < channels; channel += 1) {
     const from = channel * positions;
@@ -84,7 +83,9 @@ export function principalScores({ values, channels, positions }, count) {
     }
   }
   const covariance = covarianceOf(centred, channels, positions);
-  const components = [];
+  let total = 0;
+  for (let channel = 0; channel < channels; channel += 1) total += covariance[channel * channels + channel];
+  const [components, shares] = [[], []];
   for (let index = 0; index < count; index += 1) {
     const axis = leadingAxis(covariance, channels);
     const scores = new Float64Array(positions);
@@ -97,9 +98,10 @@ export function principalScores({ values, channels, positions }, count) {
     }
     const scale = variance > 1e-12 ? 1 / Math.sqrt(variance) : 0;
     components.push(scores.map((score) => score * scale));
+    shares.push(total > 0 ? variance / total : 0);
     deflate(covariance, axis, channels);
   }
-  return components;
+  return { scores: components, shares };
 }
 
 function covarianceOf(centred, channels, positions) {

@@ -35,6 +35,13 @@ export function showBusy(sentence, seconds) {
   announce(sentence);
 }
 
+/** Brings what was asked for into sight, where a small screen shows it below the settings. */
+export function reveal(part) {
+  if (part.getBoundingClientRect().top < 0.7 * innerHeight) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  part.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "start" });
+}
+
 /** Tells screen readers, and nobody else. */
 export function announce(text) {
   element("announce").textContent = text;
@@ -70,6 +77,44 @@ export function setDownload(link, blob, name, shownSize) {
   link.href = URL.createObjectURL(blob);
   link.download = name;
   link.removeAttribute("aria-disabled");
+}
+
+/** Saves `blob` as a file at once. */
+export function saveAs(blob, name) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser reads it after the click
+}
+
+/** A new element with properties (`className`, `textContent`, ...), attributes and children. */
+export function make(tag, properties = {}, attributes = {}, children = []) {
+  const made = Object.assign(document.createElement(tag), properties);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** A button of the page. */
+export function makeButton(text, onClick, { className = "button small", label } = {}) {
+  const button = make("button", { type: "button", className, textContent: text }, label ? { "aria-label": label } : {});
+  button.addEventListener("click", onClick);
+  return button;
+}
+
+/** A seed typed, null for none, or undefined after saying what is wrong with it. */
+export function readSeed(input) {
+  const text = input.value.trim();
+  const fine = text === "" || (/^\d+$/.test(text) && Number.isSafeInteger(Number(text)));
+  input.setAttribute("aria-invalid", String(!fine));
+  if (fine) return text === "" ? null : Number(text);
+  showError("The seed is a whole number from 0 to 9007199254740991, or nothing for a new one each time.");
+  input.focus();
+  return undefined;
+}
+
+/** A seed that nobody chose. */
+export function randomSeed() {
+  return crypto.getRandomValues(new Uint32Array(1))[0];
 }
 
 /** Fills a select with `[value, text]` pairs. */

@@ -21,7 +21,7 @@ export async function openPicture(blob, name, longest) {
     const canvas = toCanvas(bitmap);
     return { blob: SENT_AS_IS.has(blob.type) ? blob : await toPng(canvas), name, canvas, scaledFrom: null };
   }
-  const canvas = shrink(bitmap, Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+  const canvas = shrinkTo(toCanvas(bitmap), Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
   return { blob: await toPng(canvas), name, canvas, scaledFrom: [height, width] };
 }
 
@@ -57,6 +57,39 @@ export function paintThumb(thumb, source) {
   context.drawImage(source, left, top, side, side, 0, 0, thumb.width, thumb.height);
 }
 
+/** The middle of `source` as a canvas of `width` x `height`, filled. */
+export function cover(source, width, height) {
+  const scale = Math.max(width / source.width, height / source.height);
+  const [cutWidth, cutHeight] = [width / scale, height / scale];
+  const canvas = document.createElement("canvas");
+  canvas.width = cutWidth;
+  canvas.height = cutHeight;
+  const [left, top] = [(source.width - cutWidth) / 2, (source.height - cutHeight) / 2];
+  canvas.getContext("2d").drawImage(source, left, top, cutWidth, cutHeight, 0, 0, canvas.width, canvas.height);
+  return shrinkTo(canvas, width, height);
+}
+
+/** Pictures of one size in rows of `columns`, a gap of `gap` white pixels between. */
+export function sheetOf(pictures, columns, gap) {
+  const { width, height } = pictures[0];
+  const rows = Math.ceil(pictures.length / columns);
+  const canvas = document.createElement("canvas");
+  canvas.width = columns * (width + gap) - gap;
+  canvas.height = rows * (height + gap) - gap;
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  pictures.forEach((picture, index) => {
+    context.drawImage(picture, (index % columns) * (width + gap), Math.floor(index / columns) * (height + gap));
+  });
+  return canvas;
+}
+
+/** The bytes of a base64 text as a blob. */
+export function blobOf(base64, type) {
+  return new Blob([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))], { type });
+}
+
 /** The PNG bytes of a canvas. */
 export function toPng(canvas) {
   return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
@@ -85,9 +118,9 @@ function toCanvas(bitmap) {
   return canvas;
 }
 
-function shrink(bitmap, width, height) {
+function shrinkTo(whole, width, height) {
   // Halving first keeps fine patterns from turning into moiré.
-  let source = toCanvas(bitmap);
+  let source = whole;
   while (source.width >= 2 * width && source.height >= 2 * height) {
     source = resized(source, Math.ceil(source.width / 2), Math.ceil(source.height / 2));
   }

@@ -1,41 +1,95 @@
-// One picture through the tokenizer and back, or one saved latent to pixels, and the figures beside it.
+// One picture through the tokenizer and back, or one saved latent to pixels.
 
 import { call } from "./api.js";
+import { blankFigures, explainNoFidelity, offerLatent, offerPicture, showFidelity, showSizes } from "./figures.js";
 import { paintChannels, paintCodes, paintMosaic, readLatent } from "./latents.js";
-import { announce, clearError, element, setDownload, working } from "./page.js";
-import { decodePicture, formatBytes, openPicture, stem } from "./pictures.js";
-import { noteOnStage, setStageBusy, showPicture } from "./stage.js";
-
-// What stands under each figure until it is known, as index.html says it.
-const notes = Object.fromEntries(
-  ["psnr-note", "values-note", "bytes-note", "latent-note"].map((id) => [id, element(id).textContent]),
-);
-const count = new Intl.NumberFormat("en", { useGrouping: true });
+import { announce, clearError, element, fillSelect, working } from "./page.js";
+import { decodePicture, formatBytes, openPicture } from "./pictures.js";
+import { remember } from "./router.js";
+import { parametersOf, server, serverReady } from "./server.js";
+import { chooseView, noteOnStage, setStageBusy, showCodesFrame, showPicture } from "./stage.js";
 
 let current = null; // {blob, name, scalable}: what is being looked at
+let sent = null; // {picture, tokenizer, latentFile, signal} of the last picture that came back
 let running = new AbortController();
+let linked = new URLSearchParams(); // what the address asked for before the models were known
 
-/** Encodes and reconstructs `blob` with what `tokenizer()` gives of /v1/models once `serverReady` resolves; a newer call
- * replaces it.
+/** Takes the settings of the address: `view`, `model`, `longest`. */
+export function arriveAtReconstruct(settings) {
+  linked = settings;
+  if (settings.has("view")) chooseView(settings.get("view"));
+  const longest = element("longest");
+  if ([...longest.options].some(({ value }) => value === settings.get("longest"))) longest.value = settings.get("longest");
+  if (server.limits) showTokenizers();
+}
+
+/** Writes the view's settings into the address. */
+export function rememberReconstruct() {
+  const view = document.querySelector('input[name="view"]:checked').value;
+  const entry = chosenTokenizer();
+  remember("reconstruct", {
+    view: view === "compare" ? null : view,
+    model: entry && !entry.default ? entry.name : null,
+    longest: element("longest").value === "512" ? null : element("longest").value,
+  });
+}
+
+/** Fills the choice of tokenizers from the models that the server has; keeps what was chosen. */
+export function showTokenizers() {
+  const { tokenizers } = server;
+  const named = [element("tokenizer").value, linked.get("model")].map((wanted) => tokenizers.find(({ name }) => name === wanted));
+  const chosen = (linked.has("model") && named[1]) || named[0] || tokenizers.find((entry) => entry.default) || tokenizers[0];
+  linked = new URLSearchParams();
+  fillSelect(element("tokenizer"), tokenizers.map(({ name }) => [name, name]), chosen?.name);
+  describeTokenizer();
+}
+
+/** The tokenizer that pictures go through, as /v1/models tells it. */
+export function chosenTokenizer() {
+  return server.tokenizers.find(({ name }) => name === element("tokenizer").value);
+}
+
+/** What is said of the chosen tokenizer, and whether there are codes to see. */
+export function describeTokenizer() {
+  const entry = chosenTokenizer();
+  showCodesFrame(Boolean(entry?.codes));
+  const part = entry?.spec.parts[0];
+  if (!part) return;
+  const words = [`${part.channels} channels at 1/${part.spatial_factor} of each side`];
+  if (entry.codes) {
+    const { codebook_size: size, num_codebooks: books } = entry.codes;
+    words.push(`${size.toLocaleString("en")} codes${books > 1 ? ` in each of ${books} codebooks` : ""}`);
+  }
+  if (entry.licence) words.push(entry.licence.replaceAll("-", "\u2011")); // not broken at its hyphens
+  if (entry.weights_bytes) words.push(`${(entry.weights_bytes / 1e6).toPrecision(3)} MB of weights`);
+  element("model-note").textContent = `${entry.name}: ${words.join(", ")}.`;
+}
+
+/** Encodes and reconstructs `blob` with the chosen tokenizer once the server is ready; a newer call replaces it.
  *
  * A safetensors file, a latent or indices, is decoded instead. `scalable` pictures are made smaller first, as "Longest side" says. */
-export async function lookAt({ blob, name, scalable = true }, { tokenizer, serverReady }) {
+export async function lookAt({ blob, name, scalable = true }) {
   running.abort();
   running = new AbortController();
   const { signal } = running;
   current = { blob, name, scalable };
+  sent = null;
   setStageBusy(true);
   const isLatent = /\.safetensors$/i.test(name);
   const longest = scalable ? Number(element("longest").value) : 0;
   const picture = isLatent ? { blob, name, canvas: null, scaledFrom: null } : await openPicture(blob, name, longest);
   if (signal.aborted) return;
   blankFigures();
+  element("latent-dtype").disabled = true;
   showPicture({ original: picture.canvas, words: wordsOf(picture) });
   noteOnStage(picture.canvas ? null : "Sending");
   try {
-    await serverReady();
+    await serverReady((unreachable) => {
+      noteOnStage(unreachable ? "Waiting for the server." : "The server is loading its model. This picture is next.");
+    });
     if (signal.aborted) return;
-    await working(() => (isLatent ? decode : exchange)(picture, tokenizer(), signal));
+    noteOnStage(picture.canvas ? null : "Sending");
+    await working(() => (isLatent ? decode : exchange)(picture, chosenTokenizer(), signal));
   } catch (error) {
     if (signal.aborted) return;
     running.abort(); // the other of the two requests is of no use any more
@@ -44,6 +98,17 @@ export async function lookAt({ blob, name, scalable = true }, { tokenizer, serve
   } finally {
     if (running.signal === signal) setStageBusy(false);
   }
+}
+
+/** Offers the latent as a file of the elements that are chosen. */
+export async function renewLatentFile() {
+  element("latent-dtype-field").hidden = !parametersOf("post", "/v1/encode").includes("dtype");
+  element("latent-dtype").disabled = sent === null;
+  if (sent === null) return;
+  const { picture, tokenizer, latentFile, signal } = sent;
+  const dtype = element("latent-dtype").value;
+  const file = dtype === "float32" ? latentFile : await (await ask("encode", picture, tokenizer, signal, { dtype })).blob();
+  if (!signal.aborted) offerLatent(picture.name, file, dtype);
 }
 
 /** What is being looked at, to look at it again with another tokenizer or size; null before the first picture. */
@@ -68,7 +133,9 @@ async function exchange(picture, tokenizer, signal) {
   showParts({ original: picture.canvas, reconstruction, latent, codes, words: wordsOf(picture) });
   const psnr = showFidelity(decoded.headers);
   const ratio = showSizes(latent, decoded.headers, reconstruction, tokenizer.codes);
-  offerFiles(picture.name, latentFile, pictureFile);
+  offerPicture(picture.name, pictureFile);
+  sent = { picture, tokenizer, latentFile, signal };
+  await renewLatentFile();
   announce(`Reconstructed: ${psnr} decibels, ${ratio} times fewer values.`);
 }
 
@@ -84,13 +151,14 @@ async function decode(file, tokenizer, signal) {
   if (signal.aborted) return;
   const words = `${file.name}, decoded to ${reconstruction.width} × ${reconstruction.height}`;
   showParts({ reconstruction, latent, words });
-  offerFiles(file.name, file.blob, pictureFile);
+  offerPicture(file.name, pictureFile);
+  offerLatent(file.name, file.blob);
   if (latent === null) {
-    element("psnr-note").textContent = "Decoded from saved indices: there is no original to compare with.";
+    explainNoFidelity("Decoded from saved indices: there is no original to compare with.");
     announce("Decoded from indices.");
     return;
   }
-  element("psnr-note").textContent = "Decoded from a saved latent: there is no original to compare with.";
+  explainNoFidelity("Decoded from a saved latent: there is no original to compare with.");
   const ratio = showSizes(latent, response.headers, reconstruction, tokenizer.codes);
   announce(`Decoded: ${ratio} times fewer values.`);
 }
@@ -98,77 +166,13 @@ async function decode(file, tokenizer, signal) {
 function showParts({ latent, ...parts }) {
   noteOnStage(null);
   clearError();
-  showPicture({ ...parts, latent: latent && paintMosaic(latent), channels: latent && paintChannels(latent) });
-}
-
-function offerFiles(name, latentFile, pictureFile) {
-  setDownload(element("latent-download"), latentFile, `${stem(name)}.safetensors`, formatBytes(latentFile.size));
-  setDownload(element("picture-download"), pictureFile, `${stem(name)}-reconstruction.png`, formatBytes(pictureFile.size));
-}
-
-function showFidelity(headers) {
-  const value = Number.parseFloat(headers.get("x-tessera-psnr"));
-  const identical = headers.get("x-tessera-psnr") === "inf";
-  const text = identical ? "∞" : Number.isFinite(value) ? value.toFixed(2) : "–";
-  element("psnr").textContent = text;
-  const core = /core;dur=([\d.]+)/.exec(headers.get("server-timing") ?? "");
-  element("psnr-note").textContent = identical
-    ? "Not one value differs from the original."
-    : core
-      ? `Higher is closer to the original. ${formatTime(Number(core[1]))} in the network.`
-      : "Higher is closer to the original.";
-  return identical ? "no loss, infinite" : text;
-}
-
-function formatTime(milliseconds) {
-  if (milliseconds >= 1000) return `${(milliseconds / 1000).toPrecision(2)} s`;
-  return `${Math.max(1, Math.round(milliseconds))} ms`;
-}
-
-/** Fills in both ratios, the shape and the bits; gives the ratio of values. */
-function showSizes(latent, headers, picture, codes) {
-  const pixelValues = picture.width * picture.height * 3;
-  const latentValues = latent.channels * latent.positions;
-  const ratio = showRatio("values", pixelValues / latentValues);
-  element("values-note").textContent = `${count.format(pixelValues)} colour values, ${count.format(latentValues)} in the latent.`;
-  const pixelBytes = Number(headers.get("x-tessera-pixel-bytes")) || pixelValues;
-  const told = Number(headers.get("x-tessera-latent-bytes")); // /v1/decode does not tell
-  const latentBytes = told || (codes ? Math.ceil((numIndices(latent, codes) * codes.bits_per_index) / 8) : latentValues * 2);
-  showRatio("bytes", pixelBytes / latentBytes);
-  element("bytes-note").textContent =
-    `${formatBytes(pixelBytes)} of raw pixels, ${formatBytes(latentBytes)} of latent` +
-    `${codes ? `: indices of ${toThree(codes.bits_per_index)} bits` : latentBytes === latentValues * 2 ? " at 16 bits a value" : ""}` +
-    `, ${toThree((8 * latentBytes) / (picture.width * picture.height))} bits a pixel.`;
-  element("latent-shape").textContent = latent.shape.join(" × ");
-  element("latent-note").textContent =
-    latent.shape.length === 3 ? "Channels × height × width." : "Channels × tokens.";
-  return ratio;
-}
-
-/** Indices of one picture; the scales of a multi-scale code are sides for a latent of the last one's side. */
-function numIndices({ positions, height, width }, { num_codebooks: books, scales }) {
-  if (!scales) return books * positions;
-  const side = (length, scale) => Math.ceil((length * scale) / scales.at(-1));
-  return scales.reduce((sum, scale) => sum + side(height, scale) * side(width, scale), 0);
-}
-
-function toThree(value) {
-  return String(Number(value.toPrecision(3)));
-}
-
-function showRatio(id, ratio) {
-  const text = ratio >= 99.5 ? ratio.toFixed(0) : ratio.toFixed(1).replace(/\.0$/, "");
-  element(`${id}-ratio`).textContent = text;
-  // The tile covers the part of the square that the latent is of the picture.
-  element(`${id}-glyph`).style.setProperty("--side", `${(100 * Math.min(1, 1 / Math.sqrt(ratio))).toFixed(2)}%`);
-  return text;
-}
-
-function blankFigures() {
-  for (const id of ["psnr", "values-ratio", "bytes-ratio", "latent-shape"]) element(id).textContent = "–";
-  for (const [id, words] of Object.entries(notes)) element(id).textContent = words;
-  for (const id of ["values-glyph", "bytes-glyph"]) element(id).style.setProperty("--side", "0%");
-  for (const id of ["latent-download", "picture-download"]) setDownload(element(id), null);
+  const mosaic = latent && paintMosaic(latent);
+  showPicture({
+    ...parts,
+    latent: mosaic && mosaic.canvas,
+    shares: mosaic && mosaic.shares,
+    channels: latent && paintChannels(latent),
+  });
 }
 
 function wordsOf({ name, blob, canvas, scaledFrom }) {

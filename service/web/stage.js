@@ -1,29 +1,38 @@
-// The large picture and the strip below it: compare, original, reconstruction, difference, latent, channels, codes.
+// The large picture and the strip beside it: compare, original, reconstruction, difference, components, channels, codes.
 
-import { paintDifference, paintThumb } from "./pictures.js";
+import { fit, refreshLens } from "./lens.js";
 import { element } from "./page.js";
+import { paintDifference, paintThumb } from "./pictures.js";
 
 const VIEWS = ["compare", "original", "reconstruction", "difference", "latent", "channels", "codes"];
-const BLANK = { original: null, reconstruction: null, latent: null, channels: null, codes: null, words: "" };
+const BLANK = { original: null, reconstruction: null, latent: null, channels: null, codes: null, words: "", shares: null };
 
 let shown = BLANK;
 let difference = null;
+let onChoice = () => {};
 
-/** Connects the strip, the comparing slider and the amplification. Call once. */
-export function startStage() {
-  for (const radio of document.querySelectorAll('input[name="view"]')) radio.addEventListener("change", render);
-  element("split").addEventListener("input", placeSplit);
+/** Connects the strip, the two ways to compare and the amplification; `chosen(view)` hears of choices. Call once. */
+export function startStage(chosen) {
+  onChoice = chosen;
+  for (const radio of document.querySelectorAll('input[name="view"]')) {
+    radio.addEventListener("change", () => {
+      render();
+      onChoice(chosenView());
+    });
+  }
+  for (const radio of document.querySelectorAll('input[name="compare-as"]')) radio.addEventListener("change", render);
   element("gain").addEventListener("input", () => {
     element("gain-value").textContent = `${element("gain").value}×`;
     renewDifference();
     render();
   });
-  followPointer();
-  placeSplit();
+  new ResizeObserver(render).observe(element("stage"));
 }
 
-/** Shows what is known of a picture: canvases `original`, `reconstruction`, `latent`, `channels`, `codes` (or null), `words` about it. */
+/** Shows what is known of a picture: canvases `original`, `reconstruction`, `latent`, `channels`, `codes` (or null),
+ * `words` about it, `shares` of the variance that the latent's three colours hold. */
 export function showPicture(parts) {
+  const other = parts.words !== shown.words;
   shown = { ...BLANK, ...parts };
   renewDifference();
   for (const view of VIEWS) {
@@ -34,14 +43,21 @@ export function showPicture(parts) {
     else thumb.getContext("2d").clearRect(0, 0, thumb.width, thumb.height);
   }
   if (canCompare()) paintCompareThumb();
+  if (other) fit();
+  render();
+}
+
+/** Chooses a view, as its link does; an unknown one is the comparison. */
+export function chooseView(view) {
+  const radio = [...document.querySelectorAll('input[name="view"]')].find(({ value }) => value === view);
+  (radio ?? document.querySelector('input[name="view"][value="compare"]')).checked = true;
   render();
 }
 
 /** Whether the strip has a place for codes: a continuous tokenizer sends none. */
 export function showCodesFrame(there) {
   element("thumb-codes").closest(".frame").hidden = !there;
-  const chosen = document.querySelector('input[name="view"]:checked').value;
-  if (chosen === "codes" && !there) document.querySelector('input[name="view"][value="compare"]').checked = true;
+  if (chosenView() === "codes" && !there) chooseView("compare");
 }
 
 /** Says something on the stage, over the picture if there is one; null takes it away. */
@@ -53,6 +69,10 @@ export function noteOnStage(text) {
 /** Shows that the stage is waiting for the server. */
 export function setStageBusy(busy) {
   element("stage").setAttribute("aria-busy", String(busy));
+}
+
+function chosenView() {
+  return document.querySelector('input[name="view"]:checked').value;
 }
 
 function canCompare() {
@@ -88,21 +108,38 @@ function paintCompareThumb() {
 }
 
 function render() {
-  const view = document.querySelector('input[name="view"]:checked').value;
+  const view = chosenView();
   const comparing = view === "compare" && canCompare();
+  const as = document.querySelector('input[name="compare-as"]:checked').value;
   // Until there is something to compare with, the one picture there is.
   const base = view === "compare" ? shown.original ?? shown.reconstruction : thumbSource(view);
   element("stage").dataset.view = view;
-  element("stage-top").hidden = !comparing;
-  element("slider").hidden = !comparing;
+  element("pane-over").hidden = !comparing;
+  element("slider").hidden = !comparing || as !== "slider";
   element("picture").hidden = base === null;
+  element("compare-as").hidden = !comparing;
   element("gain-field").hidden = view !== "difference" || base === null;
+  element("zoom").hidden = base === null;
   element("caption").textContent = captionOf(view);
   if (base === null) return;
   copyTo(element("stage-base"), base);
   if (comparing) copyTo(element("stage-top"), shown.reconstruction);
   element("stage-base").setAttribute("aria-label", captionOf(view));
-  element("picture").style.setProperty("--ratio", String(base.width / base.height));
+  element("tag-base").textContent = view === "compare" ? (shown.original ? "Original" : "Reconstruction") : "";
+  place(base.width / base.height, comparing ? as : "single");
+}
+
+/** Gives the picture its shape; two side by side lie as the stage has more room for them. */
+function place(ratio, as) {
+  const stage = element("stage");
+  const [width, height] = [stage.clientWidth, Math.max(1, stage.clientHeight)];
+  // The height of each picture, beside and above one another.
+  const columns = Math.min(height, width / (2 * ratio)) >= Math.min(height / 2, width / ratio);
+  const lies = as !== "both" ? as : columns ? "columns" : "rows";
+  const whole = { columns: 2 * ratio, rows: ratio / 2 }[lies] ?? ratio;
+  element("picture").dataset.lies = lies;
+  element("picture").style.setProperty("--ratio", String(whole));
+  refreshLens();
 }
 
 function captionOf(view) {
@@ -112,39 +149,21 @@ function captionOf(view) {
     original: shown.words,
     reconstruction: "Decoded from the latent alone.",
     difference: "Where the two differ, colour by colour. Black is no difference.",
-    latent: "One tile per position of the latent; colours are its three principal components.",
+    latent: `One tile per position of the latent; colours are its three principal components${sharesOf(shown.shares)}.`,
     channels: "Every channel, most varied first. Clay is negative, white is zero, teal is positive.",
     codes: "The index sent for each position; every code has a colour of its own.",
   };
   return captions[view];
 }
 
+function sharesOf(shares) {
+  if (!shares) return "";
+  const percent = (share) => `${Math.round(100 * share)}`;
+  return `, with ${shares.map(percent).join(", ").replace(/, (\d+)$/, " and $1")} % of its variance`;
+}
+
 function copyTo(canvas, source) {
   canvas.width = source.width;
   canvas.height = source.height;
   canvas.getContext("2d").drawImage(source, 0, 0);
-}
-
-function placeSplit() {
-  element("picture").style.setProperty("--split", `${element("split").value}%`);
-}
-
-function followPointer() {
-  const slider = element("slider");
-  const move = (event) => {
-    const box = slider.getBoundingClientRect();
-    const percent = ((event.clientX - box.left) / box.width) * 100;
-    element("split").value = String(Math.round(Math.min(100, Math.max(0, percent))));
-    placeSplit();
-  };
-  slider.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
-    slider.setPointerCapture(event.pointerId);
-    element("split").focus({ preventScroll: true });
-    event.preventDefault();
-    move(event);
-  });
-  slider.addEventListener("pointermove", (event) => {
-    if (slider.hasPointerCapture(event.pointerId)) move(event);
-  });
 }

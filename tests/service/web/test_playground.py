@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 
 def test_a_newcomer_sees_a_reconstruction_at_once(visitor: Any, stub: Any) -> None:
@@ -60,6 +60,14 @@ def test_the_latent_can_be_saved(visitor: Any, stub: Any, tmp_path: Path) -> Non
     visitor.wait(lambda: saved.is_file() and saved.stat().st_size == len(sent), "nothing was saved")
     assert saved.read_bytes() == sent
 
+    visitor.choose("latent-dtype", "float16")
+    small = tmp_path / "sample.float16.safetensors"
+    name = "return document.getElementById('latent-download').download"
+    visitor.wait(lambda: visitor.run(name) == small.name, "the latent is not offered as float16")
+    visitor.click("#latent-download")
+    visitor.wait(lambda: small.is_file() and small.stat().st_size > 0, "nothing was saved")
+    assert load(small.read_bytes())["z"].dtype == np.float16
+
 
 def test_a_saved_latent_becomes_the_same_picture_again(visitor: Any, stub: Any) -> None:
     visitor.browser.get(stub.url)
@@ -82,7 +90,7 @@ def test_the_slider_moves_by_keyboard_and_by_pointer(visitor: Any, stub: Any) ->
 
     visitor.browser.get(stub.url)
     visitor.settle()
-    clip = "return getComputedStyle(document.getElementById('stage-top')).clipPath"
+    clip = "return getComputedStyle(document.getElementById('pane-over')).clipPath"
     assert "50%" in visitor.run(clip)
     visitor.browser.find_element("id", "split").send_keys(Keys.ARROW_RIGHT)
     assert "51%" in visitor.run(clip)
@@ -181,29 +189,6 @@ def test_the_other_tokenizer_is_used_when_chosen(visitor: Any, stub: Any) -> Non
     assert visitor.text("model-note").startswith("other: 3 channels")
 
 
-def test_nothing_moves_and_nothing_overflows(visitor: Any, stub: Any) -> None:
-    shift = """
-        const done = arguments[arguments.length - 1];
-        const observer = new PerformanceObserver(() => {});
-        observer.observe({ type: "layout-shift", buffered: true });
-        setTimeout(() => done(observer.takeRecords().reduce((sum, entry) => sum + entry.value, 0)), 50);
-    """
-    try:
-        for width in (360, 768, 1280):
-            metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-            visitor.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-            stub.ready = False
-            visitor.browser.get(stub.url)
-            visitor.wait(lambda: visitor.text("status-text") == "Loading", "it does not say so")
-            assert visitor.run("return document.documentElement.scrollWidth - innerWidth") <= 0
-            stub.ready = True
-            visitor.settle()
-            assert visitor.browser.execute_async_script(shift) < 0.02
-            assert visitor.run("return document.documentElement.scrollWidth - innerWidth") <= 0
-    finally:
-        visitor.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
 def test_the_latents_colours_are_its_principal_components(visitor: Any, stub: Any) -> None:
     visitor.browser.get(stub.url + "favicon.svg")
     generator = np.random.default_rng(3)
@@ -215,25 +200,57 @@ def test_the_latents_colours_are_its_principal_components(visitor: Any, stub: An
     script = """
         const [values, channels, positions, done] = arguments;
         import("/latents.js")
-          .then(({ principalScores }) => principalScores({ values, channels, positions }, 3))
-          .then((scores) => done(scores.map((each) => [...each])))
+          .then(({ principalComponents }) => principalComponents({ values, channels, positions }, 3))
+          .then(({ scores, shares }) => done([scores.map((each) => [...each]), shares]))
           .catch((error) => done(String(error)));
     """
-    scores = visitor.browser.execute_async_script(script, z.ravel().tolist(), channels, positions)
+    scores, shares = visitor.browser.execute_async_script(script, z.ravel().tolist(), channels, positions)
     centred = z - z.mean(axis=1, keepdims=True)
-    expected = np.linalg.svd(centred, full_matrices=False)[2][:3] * np.sqrt(positions)  # unit variance
+    _, singular, rows = np.linalg.svd(centred, full_matrices=False)
+    assert np.allclose(shares, (singular**2 / (singular**2).sum())[:3], atol=1e-6)
+    expected = rows[:3] * np.sqrt(positions)  # unit variance
     for score, row in zip(np.asarray(scores), expected, strict=True):
         assert np.abs(score * np.sign(score @ row) - row).max() < 1e-3
 
 
-def test_the_page_follows_dark_and_light(visitor: Any, stub: Any) -> None:
+def test_zoom_and_place_are_the_same_in_every_picture(visitor: Any, stub: Any) -> None:
     visitor.browser.get(stub.url)
-    paper = "return getComputedStyle(document.body).backgroundColor"
-    seen = {}
-    for scheme in ("light", "dark"):
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        visitor.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        seen[scheme] = visitor.run(paper)
-    visitor.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    assert seen == {"light": "rgb(246, 243, 236)", "dark": "rgb(23, 22, 19)"}
     visitor.settle()
+    shapes = "return ['stage-base', 'stage-top'].map((id) => getComputedStyle(document.getElementById(id)).transform)"
+    assert visitor.text("zoom-fit") == "1×"
+    visitor.click("#zoom-in")
+    visitor.click("#zoom-in")
+    assert visitor.text("zoom-fit") == "2.3×"  # 1.5 twice
+    visitor.run("document.getElementById('picture').focus()")
+    visitor.press("\ue014")  # the right arrow
+    base, top = visitor.run(shapes)
+    assert base == top
+    assert base.startswith("matrix(2.25, 0, 0, 2.25, -")
+    visitor.click('input[name="compare-as"][value="both"]')
+    base, top = visitor.run(shapes)
+    assert base == top
+    assert base.startswith("matrix(2.25")
+    sides = visitor.run(
+        "return [...document.querySelectorAll('.pane')].map((e) => { const b = e.getBoundingClientRect();"
+        " return [b.left, b.top, b.width, b.height]; })"
+    )
+    assert sides[0][2:] == pytest.approx(sides[1][2:], abs=1)
+    assert (
+        sides[1][0] >= sides[0][0] + sides[0][2] or sides[1][1] >= sides[0][1] + sides[0][3]
+    )  # they do not overlap
+    assert not visitor.visible("#slider")
+    visitor.run("document.getElementById('picture').focus()")
+    visitor.press("0")
+    assert visitor.text("zoom-fit") == "1×"
+    assert visitor.run(shapes)[0] == "matrix(1, 0, 0, 1, 0, 0)"
+
+
+def test_a_link_opens_the_view_and_the_tokenizer_that_it_names(visitor: Any, stub: Any) -> None:
+    visitor.open(stub.url, "#reconstruct?view=latent&model=other&longest=256")
+    visitor.settle()
+    assert visitor.text("caption").startswith("One tile per position")
+    assert "% of its variance" in visitor.text("caption")
+    assert visitor.value("tokenizer") == "other"
+    assert all("model=other" in path for path, _ in stub.requests if path.startswith("/v1/encode"))
+    assert visitor.view("original").shape == (256, 256, 3)
+    assert visitor.run("return location.hash") == "#reconstruct?view=original&model=other&longest=256"
