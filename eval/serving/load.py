@@ -107,6 +107,7 @@ class Load:
             for asked in plan.requests
         ]
         self._samples: list[Sample] = []
+        self._opened: list[Connection] = []
         self._idle: list[Connection] = []
         self._start = 0.0
         self._turn = 0
@@ -114,7 +115,12 @@ class Load:
     async def run(self) -> list[Sample]:
         """All samples, in the order of their answers."""
         modes = {"closed": self._closed, "open": self._open, "storm": self._storm}
-        await modes[self._plan.mode]()
+        try:
+            await modes[self._plan.mode]()
+        finally:
+            for connection in self._opened:
+                connection.vanish()
+            await asyncio.sleep(0)  # in which the loop closes them
         return self._samples
 
     def _now(self) -> float:
@@ -125,7 +131,9 @@ class Load:
         return self._messages[(self._turn - 1) % len(self._messages)]
 
     async def _connect(self) -> Connection:
-        return await Connection.open(self._plan.host, self._plan.port)
+        connection = await Connection.open(self._plan.host, self._plan.port)
+        self._opened.append(connection)
+        return connection
 
     def _note(self, at: float, reply: Reply) -> None:
         wait = reply.headers.get("retry-after-ms", "0")

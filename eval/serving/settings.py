@@ -36,7 +36,7 @@ class ServingConfig(Config):
     parts: tuple[Part, ...] = Field(PARTS, description="which there are")
     only: tuple[Part, ...] = Field((), description="measure these again, keep the others as they are")
     max_batch: int = Field(16, ge=1, description="cap of every server and of the bare loop")
-    load: float = Field(0.8, gt=0, description="arrivals of the open loop, as a share of our capacity")
+    arrivals: float = Field(0.8, gt=0, description="of the open loop, as a share of our capacity")
     seconds: float = Field(6.0, gt=0, description="of every load, after its warm-up")
     warmup_s: float = Field(2.0, ge=0)
     calls: int = Field(200, ge=3, description="single requests of a latency")

@@ -89,6 +89,7 @@ def _output(parser: argparse.ArgumentParser, more: tuple[str, ...] = ()) -> None
         default="png",
         help="format of the pictures",
     )
+    parser.add_argument("--quality", type=int, metavar="0-100", help="of jpeg, webp and avif")
 
 
 def _encode(parser: argparse.ArgumentParser) -> None:

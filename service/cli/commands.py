@@ -27,7 +27,7 @@ def encode(client: Client, asked: argparse.Namespace) -> int:
     """Pictures to latents or indices."""
 
     def work(task: Task) -> dict[str, Any]:  # JSON
-        latent = client.encode(task.read(), model=asked.model, what=asked.what)
+        latent = client.encode(task.read(), model=asked.model, what=asked.what, dtype=asked.dtype)
         body = latent.to_bytes(asked.dtype)
         task.write(body)
         return {"size": list(latent.size), "spec_id": latent.spec_id, "bytes": len(body)}
@@ -41,7 +41,9 @@ def decode(client: Client, asked: argparse.Namespace) -> int:
     """Latents to pictures; a file of several samples gives several."""
 
     def work(task: Task) -> dict[str, Any]:  # JSON
-        pictures = client.decode(task.read(), model=asked.model, output=asked.output_format)
+        pictures = client.decode(
+            task.read(), model=asked.model, output=asked.output_format, quality=asked.quality
+        )
         if len(pictures) == 1:
             task.write(pictures[0].data)
         elif task.target is None:
@@ -58,7 +60,9 @@ def reconstruct(client: Client, asked: argparse.Namespace) -> int:
     """Pictures to what encoding and decoding leave of them, with PSNR and ratio."""
 
     def work(task: Task) -> dict[str, Any]:  # JSON
-        made = client.reconstruct(task.read(), model=asked.model, output=asked.output_format)
+        made = client.reconstruct(
+            task.read(), model=asked.model, output=asked.output_format, quality=asked.quality
+        )
         task.write(made.picture.data)
         psnr = made.psnr if math.isfinite(made.psnr) else "inf"
         return {
@@ -91,6 +95,7 @@ def generate(client: Client, asked: argparse.Namespace) -> int:
         "guidance": asked.guidance,
         "seed": asked.seed,
         "size": asked.size,
+        "quality": asked.quality,
     }
     target = None if asked.out == STREAM else Path(asked.out)
     if asked.output_format == "latent":

@@ -82,10 +82,11 @@ class AsyncClient:
         *,
         model: str | None = None,
         what: Literal["latent", "indices"] = "latent",
+        dtype: LatentDtype = "float32",
         options: Options | None = None,
     ) -> Latent:
-        """A picture -> its latent or, of a discrete tokenizer, its indices."""
-        call = await asyncio.to_thread(calls.encode, picture, model=model, what=what)
+        """A picture -> its latent, which travels as ``dtype``, or the indices of a discrete tokenizer."""
+        call = await asyncio.to_thread(calls.encode, picture, model=model, what=what, dtype=dtype)
         return await self.run(call, options)
 
     async def decode(
@@ -94,11 +95,14 @@ class AsyncClient:
         *,
         model: str | None = None,
         output: Output = "png",
+        quality: int | None = None,
         dtype: LatentDtype = "float32",
         options: Options | None = None,
     ) -> Pictures:
         """A latent, or the bytes of its file -> its pictures; ``dtype`` is what it travels as."""
-        call = await asyncio.to_thread(calls.decode, latent, model=model, output=output, dtype=dtype)
+        call = await asyncio.to_thread(
+            calls.decode, latent, model=model, output=output, quality=quality, dtype=dtype
+        )
         return await self.run(call, options)
 
     async def reconstruct(
@@ -107,10 +111,13 @@ class AsyncClient:
         *,
         model: str | None = None,
         output: Output = "png",
+        quality: int | None = None,
         options: Options | None = None,
     ) -> Reconstruction:
         """A picture -> what encoding and decoding leave of it, with the PSNR."""
-        call = await asyncio.to_thread(calls.reconstruct, picture, model=model, output=output)
+        call = await asyncio.to_thread(
+            calls.reconstruct, picture, model=model, output=output, quality=quality
+        )
         return await self.run(call, options)
 
     async def generate(

@@ -88,10 +88,11 @@ class Client:
         *,
         model: str | None = None,
         what: Literal["latent", "indices"] = "latent",
+        dtype: LatentDtype = "float32",
         options: Options | None = None,
     ) -> Latent:
-        """A picture -> its latent or, of a discrete tokenizer, its indices."""
-        return self.run(calls.encode(picture, model=model, what=what), options)
+        """A picture -> its latent, which travels as ``dtype``, or the indices of a discrete tokenizer."""
+        return self.run(calls.encode(picture, model=model, what=what, dtype=dtype), options)
 
     def decode(
         self,
@@ -99,11 +100,14 @@ class Client:
         *,
         model: str | None = None,
         output: Output = "png",
+        quality: int | None = None,
         dtype: LatentDtype = "float32",
         options: Options | None = None,
     ) -> Pictures:
         """A latent, or the bytes of its file -> its pictures; ``dtype`` is what it travels as."""
-        return self.run(calls.decode(latent, model=model, output=output, dtype=dtype), options)
+        return self.run(
+            calls.decode(latent, model=model, output=output, quality=quality, dtype=dtype), options
+        )
 
     def reconstruct(
         self,
@@ -111,10 +115,11 @@ class Client:
         *,
         model: str | None = None,
         output: Output = "png",
+        quality: int | None = None,
         options: Options | None = None,
     ) -> Reconstruction:
         """A picture -> what encoding and decoding leave of it, with the PSNR."""
-        return self.run(calls.reconstruct(picture, model=model, output=output), options)
+        return self.run(calls.reconstruct(picture, model=model, output=output, quality=quality), options)
 
     def generate(
         self,
@@ -132,7 +137,7 @@ class Client:
             output: format.
             on_step: called with every step that the server tells, with a preview where it sends one.
             options: of this call.
-            asked: further fields of ``Generate``: prompt, model, num_images, num_steps, guidance, seed, size.
+            asked: further fields of ``Generate``: prompt, model, num_images, num_steps, guidance, seed, size, quality.
         """
         call = calls.generate(Generate(label=label, **asked), output, stream=on_step is not None)
         return self.run(call, options) if on_step is None else self._stream(call, on_step, options)

@@ -98,10 +98,16 @@ NO_OPTIONS = Options()
 
 
 def encode(
-    picture: Picture, *, model: str | None = None, what: Literal["latent", "indices"] = "latent"
+    picture: Picture,
+    *,
+    model: str | None = None,
+    what: Literal["latent", "indices"] = "latent",
+    dtype: LatentDtype = "float32",
 ) -> Call[Latent]:
-    """A picture -> its latent or, of a discrete tokenizer, its indices."""
+    """A picture -> its latent, which travels as ``dtype``, or its indices."""
     params = {"model": model, "what": what, "format": "safetensors"}
+    if what == "latent" and dtype != "float32":
+        params["dtype"] = dtype
     return Call(
         "POST", "/v1/encode", lambda reply: Latent.from_bytes(reply.body), params, {}, picture_bytes(picture)
     )
@@ -112,20 +118,21 @@ def decode(
     *,
     model: str | None = None,
     output: Output = "png",
+    quality: int | None = None,
     dtype: LatentDtype = "float32",
 ) -> Call[Pictures]:
     """A latent, or the bytes of its file -> its pictures."""
     body = latent if isinstance(latent, bytes) else latent.to_bytes(dtype)
-    params = {"model": model, "output": output}
+    params = {"model": model, "output": output, "quality": _text(quality)}
     headers = {"content-type": SAFETENSORS_MEDIA_TYPE}
     return Call("POST", "/v1/decode", answers.pictures, params, headers, body)
 
 
 def reconstruct(
-    picture: Picture, *, model: str | None = None, output: Output = "png"
+    picture: Picture, *, model: str | None = None, output: Output = "png", quality: int | None = None
 ) -> Call[Reconstruction]:
     """A picture -> what encoding and decoding leave of it."""
-    params = {"model": model, "output": output}
+    params = {"model": model, "output": output, "quality": _text(quality)}
     return Call("POST", "/v1/reconstruct", answers.reconstruction, params, {}, picture_bytes(picture))
 
 
@@ -142,6 +149,7 @@ class Generate:
         guidance: classifier-free guidance, 1 is none.
         seed: random, and told, without it.
         size: (H, W) in pixels, one of the model's.
+        quality: of lossy formats, 0 to 100.
     """
 
     label: int | str | None = None
@@ -153,6 +161,7 @@ class Generate:
     guidance: float | None = None
     seed: int | None = None
     size: tuple[int, int] | None = None
+    quality: int | None = None
 
     def body(self, output: str, **more: object) -> bytes:
         """As JSON."""
@@ -201,3 +210,7 @@ def cancel(request_id: str) -> Call[None]:
 def health(what: Literal["live", "ready"]) -> Call[bool]:
     """Whether the process answers, or the models are loaded and warm."""
     return Call("GET", f"/health/{what}", lambda _: True)
+
+
+def _text(value: int | None) -> str | None:
+    return None if value is None else str(value)

@@ -1,8 +1,10 @@
-"""The README's curl lines run as they stand."""
+"""The README's lines for the shell, and those in Python, run as they stand."""
 
+import json
 import os
 import re
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -11,10 +13,17 @@ import pytest
 
 import service
 from service.engine.operations.reconstruct import psnr
-from tests.service.conftest import Server, as_file, as_pixels, picture
+from tests.service.conftest import ROOT, Server, as_file, as_pixels, picture
 
 README = Path(service.__file__).with_name("README.md")
 BLOCKS = re.findall(r"^```sh run\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+(PYTHON,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+# This Python and this checkout, and no proxy between here and the server.
+ENVIRONMENT = {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "PYTHONPATH": str(ROOT),
+    "no_proxy": "*",
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +41,29 @@ def test_block(server: Server, folder: Path, block: str) -> None:
     result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", lines],
         cwd=folder,
-        env=os.environ | {"no_proxy": "*"},
+        env=os.environ | ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 0, result.stderr + result.stdout
+
+
+def test_what_the_commands_made(folder: Path) -> None:
+    """Runs after the blocks: files where they were asked for, the same pictures by every way."""
+    assert as_pixels((folder / "through" / "photograph.webp").read_bytes()).shape == (75, 50, 3)
+    told = json.loads((folder / "made.json").read_text())
+    assert told["done"][0]["output"] == "made.png"
+    piped, made = (as_pixels((folder / name).read_bytes()) for name in ("piped.png", "made.png"))
+    np.testing.assert_array_equal(piped, made)
+    assert sorted(path.name for path in (folder / "made").iterdir()) == ["one-0.png", "one-1.png"]
+
+
+def test_python(server: Server, folder: Path) -> None:
+    """All but the evaluation, which needs a data set; test_evaluations runs those."""
+    lines = PYTHON.replace("http://127.0.0.1:8000", server.url).partition("    job =")[0]
+    subprocess.run([sys.executable, "-c", lines], cwd=folder, env=os.environ | ENVIRONMENT, check=True)
+    assert as_pixels((folder / "made-3.png").read_bytes()).shape == (32, 32, 3)
 
 
 def test_what_the_lines_made(folder: Path) -> None:

@@ -65,7 +65,7 @@ def measure(session: Session) -> tuple[list[Table], list[Claim]]:
             aimed = session.for_ours(work, asked)
             answers.append(server.ask(aimed[0])[2])
             saturated = _saturated(session, server, aimed)
-            rates.append(session.config.load * saturated.per_s)
+            rates.append(session.config.arrivals * saturated.per_s)
             ours.append(Standing(servers.OURS, saturated, _steady(session, server, aimed, rates[-1]), 0.0))
     tables, claims = [], []
     for index, (work, operation) in enumerate(cases):
@@ -153,7 +153,7 @@ def _table(
     work = f"{config.num_steps} steps, guidance {config.guidance:g}" if operation == "generate" else "JPEG"
     notes = (
         f"Requests/s: closed loop of {config.concurrency} connections. From p50 on: an open loop, Poisson arrivals of "
-        f"{rate:.3g} requests/s ({config.load:g} of our capacity) for all alike, latency from the scheduled arrival. "
+        f"{rate:.3g} requests/s ({config.arrivals:g} of our capacity) for all, latency from the scheduled arrival. "
         f"Every server and the bare loop batch up to {config.max_batch} and share codecs, dtype ({session.dtype}) and "
         "threads; bare is the best of three batch sizes, its codecs in threads beside the network.",
         "As ours: the largest difference of an answer from ours, in grey levels or deviations of the latent.",

@@ -1,9 +1,11 @@
 """A small server for loads, a free port, and a session over the nearly free model."""
 
-import asyncio
 import contextlib
+import http.server
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,51 +38,55 @@ class Busy:
 
 @pytest.fixture
 def busy() -> Iterator[Busy]:
-    """Served by another thread."""
-    server = Busy()
-    loop = asyncio.new_event_loop()
-    ready = threading.Event()
+    """Served by threads of this process."""
+    state = Busy()
+    lock = threading.Lock()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-                server.seen.append(head.split(b"\r\n")[0] + b" " + await reader.readexactly(length))
-                if server.inside >= server.places:
-                    writer.write(b"HTTP/1.1 429 Full\r\nretry-after-ms: 70\r\ncontent-length: 0\r\n\r\n")
-                    continue
-                server.inside += 1
-                server.most = max(server.most, server.inside)
-                await asyncio.sleep(server.delay_s)
-                server.inside -= 1
-                if writer.is_closing() or reader.at_eof():
-                    server.gone += 1
-                    break
-                writer.write(b"HTTP/1.1 200 OK\r\nx-batch-size: 2\r\ncontent-length: 2\r\n\r\nok")
-        writer.close()
+    class Answer(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
 
-    async def main() -> None:
-        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
-        server.port = listening.sockets[0].getsockname()[1]
-        ready.set()
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            with lock:
+                state.seen.append(f"POST {self.path} ".encode() + body)
+                full = state.inside >= state.places
+                state.inside += not full
+                state.most = max(state.most, state.inside)
+            if full:
+                self._answer(429, b"", "retry-after-ms", "70")
+                return
+            time.sleep(state.delay_s)
+            with lock:
+                state.inside -= 1
+            try:
+                self._answer(200, b"ok", "x-batch-size", "2")
+            except ConnectionError:
+                state.gone += 1
 
-    loop.run_until_complete(main())
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    assert ready.is_set()
-    yield server
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+        def _answer(self, status: int, body: bytes, *header: str) -> None:
+            if select.select([self.connection], [], [], 0)[0]:  # it was closed: nothing else comes unasked
+                raise ConnectionResetError
+            self.send_response(status)
+            self.send_header(*header)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
-    async def end() -> None:
-        left = [task for task in asyncio.all_tasks(loop) if task is not asyncio.current_task()]
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):
+                super().handle()
 
-    loop.run_until_complete(end())
-    loop.close()
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        server.daemon_threads = False  # so that leaving waits for all of them
+        state.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield state
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="session")

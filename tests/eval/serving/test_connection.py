@@ -1,6 +1,7 @@
 """The connection of the load generator against servers that answer in every way."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -17,23 +18,26 @@ def ask(*answers: Answer, keep: bool = True, requests: int | None = None) -> lis
         script = iter(answers)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-                await reader.readexactly(length)
-                try:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, StopIteration):
+                while not writer.is_closing():
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    await reader.readexactly(
+                        int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+                    )
                     await next(script)(head, writer)
-                except StopIteration:
-                    break
-                await writer.drain()
-                if writer.is_closing():
-                    break
+                    await writer.drain()
+            writer.close()
+            served.set()
 
+        served = asyncio.Event()
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         connection = await Connection.open("127.0.0.1", server.sockets[0].getsockname()[1], keep=keep)
         message = request_bytes("POST", "/x", "here", {"a": "b"}, b"body")
         replies = [await connection.request(message) for _ in range(requests or len(answers))]
         connection.vanish()
+        await served.wait()
         server.close()
+        await server.wait_closed()
         return replies
 
     return asyncio.run(main())

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import pytest
-
 from eval.serving.load import Asked, Plan, carry_out
 from tests.eval.serving.conftest import Busy
 
@@ -52,13 +50,12 @@ def test_an_open_loop_sends_whatever_the_answers_do(busy: Busy) -> None:
 
 
 def test_a_server_that_is_full_is_noted_with_its_word(busy: Busy) -> None:
-    busy.delay_s, busy.places = 5.0, 1
-    samples = carry_out(plan(busy, "open", every_s=0.02, seconds=0.1, drain_s=0.1))
+    busy.delay_s, busy.places = 2.0, 1
+    samples = carry_out(plan(busy, "open", every_s=0.02, seconds=0.1, drain_s=0.2))
     refused = [sample for sample in samples if sample.status == 429]
-    assert len(refused) == 3
     assert {sample.retry_after_ms for sample in refused} == {70}
-    (unanswered,) = [sample for sample in samples if sample.status == 0]
-    assert unanswered.at == pytest.approx(0.02)
+    assert (len(refused), len(samples)) == (3, 4)
+    assert [sample.status for sample in samples if sample not in refused] == [0]
 
 
 def test_half_of_a_storm_goes_away(busy: Busy) -> None:

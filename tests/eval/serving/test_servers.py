@@ -8,6 +8,7 @@ import pytest
 from eval.serving import servers
 from eval.serving.load import Asked
 from eval.serving.session import Session
+from eval.serving.settings import Peer
 from eval.serving.work import WorkConfig
 
 
@@ -21,7 +22,7 @@ def test_ours_is_the_service_with_its_settings() -> None:
 
 
 @pytest.mark.parametrize("name", list(servers.PEERS))
-def test_peers_get_the_same_work_in_a_file(name: servers.Peer, session: Session, tmp_path: Path) -> None:
+def test_peers_get_the_same_work_in_a_file(name: Peer, session: Session, tmp_path: Path) -> None:
     work = session.work("decode")
     server = servers.peer(name, work, Asked("", "body", {"a": "b"}), tmp_path)
     assert server.command[1].startswith("eval.serving.peers.")
