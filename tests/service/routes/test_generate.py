@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -13,6 +15,8 @@ import pytest
 from safetensors.numpy import load
 
 from tests.service.conftest import CLASS_NAMES, Server, as_pixels
+from tests.service.routes.conftest import BUSY
+from tests.service.routes.test_metrics import scrape
 from tests.service.routes.test_pictures import refused
 
 
@@ -127,6 +131,38 @@ def test_a_stream_of_one_picture_or_of_latents_has_the_same_bytes(server: Server
 def test_a_stream_refuses_with_a_status(server: Server) -> None:
     refused(generate(server, stream=True, label="squircle"), 422, "unknown_label")
     refused(generate(server, stream="yes"), 422, "invalid_parameter")
+
+
+def first_news(answer: httpx.Response) -> Iterator[str]:
+    """Lines of a stream, the first of which has come: the job runs."""
+    lines = answer.iter_lines()
+    assert next(lines) == "event: progress"
+    return lines
+
+
+def test_a_stream_ends_with_an_error_when_its_request_is_cancelled(server: Server) -> None:
+    asked = BUSY | {"stream": True, "previews": False}
+    named = {"x-request-id": "stream-to-cancel"}
+    with server.client.stream("POST", "/v1/generate", json=asked, headers=named) as answer:
+        lines = first_news(answer)
+        with httpx.Client(base_url=server.url) as other:
+            assert other.delete("/v1/requests/stream-to-cancel").json()["cancelled"]
+        *_, name, data = [line for line in lines if line]
+    assert name == "event: error"
+    assert json.loads(data.removeprefix("data: "))["error"]["code"] == "cancelled"
+
+
+def test_a_client_that_leaves_its_stream_ends_the_work(server: Server) -> None:
+    def ended() -> float:
+        return scrape(server.get("/metrics").text).get("tessera_cancelled_total{phase=running}", 0.0)
+
+    before = ended()
+    with server.client.stream("POST", "/v1/generate", json=BUSY | {"stream": True}) as answer:
+        first_news(answer)
+    deadline = time.monotonic() + 60
+    while ended() == before:
+        assert time.monotonic() < deadline, "nobody noticed that the client has gone"
+        time.sleep(0.05)
 
 
 def test_other_bodies(server: Server) -> None:
