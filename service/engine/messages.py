@@ -43,12 +43,18 @@ class PipelineFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model that the worker loads; ``pipeline`` tells of a generator that is a pipeline of diffusers."""
+    """A model that the worker loads.
+
+    Attributes:
+        pipeline: of a generator that is a pipeline of diffusers.
+        tokenizer: name of the one that decodes for a generator of ours; any of its latent space without it.
+    """
 
     kind: Kind
     name: str
     path: str
     pipeline: PipelineFacts | None = None
+    tokenizer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

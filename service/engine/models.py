@@ -72,14 +72,14 @@ class Models:
             return None
         return TilePlan(tile=max(1, side), overlap=side // 6)
 
-    def owner(self, pipeline: Pipeline) -> str:
-        """Name of the tokenizer that decodes for a generator.
+    def owner(self, source: ModelSource, pipeline: Pipeline) -> str:
+        """Name of the tokenizer that decodes for a generator: the one that its source names, if it does.
 
         Raises:
             ValueError: none of its latent space is served.
         """
         for name, model in self.tokenizers.items():
-            if model.spec_id == pipeline.spec_id:
+            if model.spec_id == pipeline.spec_id and source.tokenizer in (None, name):
                 return name
         raise ValueError(f"no tokenizer of spec {pipeline.spec_id} is served beside it")
 
@@ -89,7 +89,7 @@ class Models:
             self.foreign[source.name] = model
         elif isinstance(model, Pipeline):
             self.pipelines[source.name] = model
-            self.tokenizer_of[source.name] = self.owner(model)
+            self.tokenizer_of[source.name] = self.owner(source, model)
         else:
             self.tokenizers[source.name] = model
 
@@ -155,7 +155,7 @@ def load_one(models: Models, source: ModelSource) -> Model:
         if source.pipeline is not None:
             return ForeignPipeline.load(source, device=models.device, dtype=models.dtype)
         pipeline = Pipeline.load(source.path, device=str(models.device), dtype=models.dtype)
-        pipeline.tokenizer = models.tokenizers[models.owner(pipeline)]
+        pipeline.tokenizer = models.tokenizers[models.owner(source, pipeline)]
         return pipeline
     except (ValueError, OSError) as error:
         raise ValueError(

@@ -96,7 +96,8 @@ class Registry:
                 takes_size=model.size_multiple is not None,
                 guidance=model.guidance if "guidance" in model.takes else None,
             )
-        return ModelSource(key[0], key[1], str(model.path), facts)
+        owner = model.tokenizer if isinstance(model, ServedGenerator) else None
+        return ModelSource(key[0], key[1], str(model.path), facts, owner)
 
     def sources(self) -> tuple[ModelSource, ...]:
         """All of them, tokenizers first."""

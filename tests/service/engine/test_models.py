@@ -1,5 +1,6 @@
 """Loading: what is asked for is there, warm, in the dtype asked for, or the reason is named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,11 @@ def test_weights_are_weighed(loaded: Models) -> None:
     assert weights_bytes(tokenizer) == expected
     pipeline = loaded.pipelines["shapes"]
     assert 0 < weights_bytes(pipeline) != expected  # its tokenizer is another model
+
+
+def test_the_source_says_which_of_two_equal_tokenizers_decodes(models: dict[str, Path]) -> None:
+    sources = {source.name: source for source in worker_settings(models).models}
+    twins = [replace(sources["tiny"], name=name) for name in "ab"]
+    for name in (None, "a", "b"):
+        served = load(worker_settings(models, models=(*twins, replace(sources["shapes"], tokenizer=name))))
+        assert served.tokenizer_of == {"shapes": name or "a"}

@@ -38,6 +38,12 @@ def test_a_generator_needs_its_tokenizer(registry: Registry) -> None:
     assert registry.needs(("tokenizer", "tiny")) == [("tokenizer", "tiny")]
 
 
+def test_the_worker_is_told_which_of_two_equal_tokenizers_decodes(models: dict[str, Path]) -> None:
+    twice = Registry.read(f"a={models['tiny']},b={models['tiny']},shapes={models['shapes']}")
+    assert twice.source(("generator", "shapes")).tokenizer == "a"
+    assert twice.source(("tokenizer", "b")).tokenizer is None
+
+
 def test_json_tells_no_path(registry: Registry, models: dict[str, Path]) -> None:
     text = str(registry.to_json())
     assert not any(str(path.parent) in text for path in models.values())
