@@ -2,12 +2,14 @@
 route, no answer of 500 and above, every answer as described. The same requests every time.
 """
 
+import contextlib
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -16,10 +18,11 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from schemathesis.transport.serialization import serialize_binary
 
 from tests.service.conftest import Server
 
-EXAMPLES = 12
+EXAMPLES = 6
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -38,9 +41,9 @@ ONCE = settings(
 
 
 @schemathesis.serializer("application/vnd.safetensors", "tensor/binary")
-def as_bytes(_: Any, value: Any) -> Any:  # what Schemathesis makes of a binary body
+def as_bytes(_: Any, value: Any) -> dict[str, Any]:  # what Schemathesis makes of a binary body
     """Files that are no text are sent as they were made."""
-    return value if isinstance(value, bytes) else str(value).encode()
+    return {"data": serialize_binary(value)}
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +70,11 @@ def test_every_answer_is_as_the_document_says(
                 assert response.headers["x-request-id"]
                 case.validate_response(response, checks=CHECKS)
 
-            check()
+            with contextlib.suppress(Unsatisfiable):  # a route without parameters cannot be asked wrongly
+                check()
 
         for operation in operations:
             hold(operation)
-    assert len(operations) > 8
-    assert sum(asked.values()) > 5 * len(operations) or mode is GenerationMode.NEGATIVE
+    assert len(asked) > 0.6 * len(operations) > 18
+    assert sum(asked.values()) > 3 * len(operations)
     assert server.get("/health/ready").status_code == 200
