@@ -113,8 +113,13 @@ class Lifecycle:
         }
 
     def told(self, loaded: ModelLoaded) -> None:
-        """A worker has loaded a model, at its start or when asked."""
+        """A worker has loaded a model, at its start or when asked; as all of ``engine.keeper.Keeper``."""
         self._residences[loaded.kind, loaded.name].loaded(loaded)
+
+    def lost(self) -> None:
+        """No worker has any model any more; requests load them again, one by one."""
+        for key in self._residences.loaded():
+            self._residences[key].gone()
 
     def gate(self, job: Job) -> AbstractAsyncContextManager[None]:
         """Keep what a job works with loaded; as ``use``."""

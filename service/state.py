@@ -95,7 +95,7 @@ class Service:
             wait_s=settings.request_timeout_s,
             max_waiting=settings.queue_requests,
         )
-        engine.gate, engine.on_loaded = lifecycle.gate, lifecycle.told
+        engine.keeper = lifecycle
         drain = Drain()
         jobs = None
         if settings.state:

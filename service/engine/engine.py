@@ -10,11 +10,11 @@ import itertools
 import logging
 import time
 from collections import Counter
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.engine.admission import JobQueue
+from service.engine.keeper import AllLoaded, Keeper
 from service.engine.messages import (
     Answer,
     Cancel,
@@ -36,7 +36,6 @@ from service.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from contextlib import AbstractAsyncContextManager
 
     from service.engine.messages import Job, Kind, ModelSource, Priority, WorkerSettings
     from service.settings import Settings
@@ -84,9 +83,7 @@ class Engine:
         self._listeners: dict[int, Callable[[Progress], None]] = {}
         self._requests: dict[int, str] = {}
         self._at_gate: dict[int, asyncio.Timeout] = {}
-        # The lifecycle sets both: what keeps a job's model loaded while it runs, and who hears of models loaded.
-        self.gate: Callable[[Job], AbstractAsyncContextManager[None]] = lambda _: nullcontext()
-        self.on_loaded: Callable[[ModelLoaded], None] = lambda _: None
+        self.keeper: Keeper = AllLoaded()
         self._asked: dict[tuple[int, Kind, str], asyncio.Future[Reply]] = {}
         self._ids = itertools.count(1)
         self._stopping = False
@@ -157,8 +154,7 @@ class Engine:
     async def stop(self) -> None:
         """Let the jobs on board finish, refuse the rest, end the workers."""
         self._stopping = True
-        waiting = [one for one in self._futures if one in self._at_gate or self._queue.withdraw(one)]
-        for job_id in waiting:
+        for job_id in [one for one in self._futures if one in self._at_gate or self._queue.withdraw(one)]:
             self._fail(
                 job_id, NotReady("the server is shutting down: ask again", details={"retry_after_s": 10})
             )
@@ -193,7 +189,7 @@ class Engine:
         try:
             async with asyncio.timeout(timeout_s) as limit:
                 self._at_gate[job.id] = limit
-                async with self.gate(job):
+                async with self.keeper.gate(job):
                     del self._at_gate[job.id]
                     self._queue.put(job)
                     self._dispatch()
@@ -300,7 +296,7 @@ class Engine:
             future.set_result(message)
 
     def _tell_loaded(self, loaded: ModelLoaded) -> None:
-        self.on_loaded(loaded)
+        self.keeper.told(loaded)
         self._metrics.model_loaded(
             loaded.kind, loaded.name, memory_bytes=loaded.memory_bytes, seconds=loaded.seconds
         )
@@ -333,6 +329,9 @@ class Engine:
             if not replica.was_ready:
                 self._stopping = True
                 self._on_fatal(message.reason)
+            else:  # one model is enough to fail: the next worker starts with none, and each fails or not by itself
+                self._models.clear()
+                self.keeper.lost()
         elif isinstance(message, Closed):
             self._background(self._on_death(replica))
         self._dispatch()

@@ -181,8 +181,9 @@ def _sizes(
     """Its own size, and what sides must be multiples of; None where it makes that size only."""
     sample = network.get("sample_size")
     sides = sample if isinstance(sample, list) and len(sample) == 2 else [sample, sample]
-    known = all(isinstance(side, int) and side > 0 for side in sides)
-    own = (sides[0] * factor, sides[1] * factor) if known else (DEFAULT_SIDE, DEFAULT_SIDE)
+    own, known = (DEFAULT_SIDE, DEFAULT_SIDE), False
+    if isinstance(sides[0], int) and isinstance(sides[1], int) and min(sides) > 0:
+        own, known = (sides[0] * factor, sides[1] * factor), True
     if "height" not in parameters:
         if not known:
             raise ValueError(

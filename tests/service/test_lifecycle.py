@@ -375,6 +375,18 @@ def test_only_so_many_wait_for_models(tell: Callable[..., None]) -> None:
     tell(story, waiting=2)
 
 
+def test_a_worker_that_starts_with_none_loads_them_by_the_next_requests(tell: Callable[..., None]) -> None:
+    async def story(house: House) -> None:
+        await house.lifecycle.load(SHAPES)
+        house.lifecycle.lost()
+        assert house.state(TINY) == house.state(SHAPES) == "unloaded"
+        assert house.lifecycle.memory_bytes == 0
+        async with house.lifecycle.use(SHAPES):
+            assert house.workshop.order == ["+tiny", "+shapes"] * 2
+
+    tell(story)
+
+
 def test_models_of_the_start_are_told_by_the_worker(tell: Callable[..., None]) -> None:
     async def story(house: House) -> None:
         house.lifecycle.told(ModelLoaded("tokenizer", "tiny", 7, 0.25))

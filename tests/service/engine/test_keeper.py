@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from service.engine.engine import Engine
-from service.engine.messages import Answer, Job, Ready
+from service.engine.messages import Answer, Job, ModelLoaded, ModelSource, Ready, StartFailed
 from service.errors import ModelFailed, NotReady, RequestCancelled, TimedOut
 from service.settings import Settings
 
@@ -23,7 +23,8 @@ class Gated(Engine):
         self.opened = asyncio.Event()
         self.inside = 0
         self.sent: list[int] = []
-        self.gate = self.door
+        self.told_of: list[str] = []
+        self.keeper = self
         replica = self._replicas[0]
         replica.status, replica.was_ready = Ready("cpu", "float32"), True
         replica.send = self.answer  # type: ignore[method-assign, assignment]  # there is no process to send to
@@ -36,7 +37,7 @@ class Gated(Engine):
         asyncio.get_running_loop().call_soon(self._on_message, self._replicas[0], done)
 
     @asynccontextmanager
-    async def door(self, job: Job) -> AsyncIterator[None]:
+    async def gate(self, job: Job) -> AsyncIterator[None]:
         if job.model == "refused":
             raise ModelFailed("say why")
         if job.model == "unloaded":
@@ -46,6 +47,12 @@ class Gated(Engine):
             yield
         finally:
             self.inside -= 1
+
+    def told(self, loaded: ModelLoaded) -> None:
+        self.told_of.append(loaded.name)
+
+    def lost(self) -> None:
+        self.told_of.clear()
 
     def job(self, model: str = "unloaded", **facts: object) -> Job:
         return Job(id=self.next_id(), model=model, cost=1, submitted_at=0.0, **facts)  # type: ignore[arg-type]
@@ -111,5 +118,18 @@ def test_the_end_of_the_server_ends_the_wait() -> None:
         await engine.stop()
         with pytest.raises(NotReady, match="shutting down"):
             await waiting
+
+    tell(story)
+
+
+def test_it_hears_of_models_and_of_a_worker_that_cannot_start_with_them_again() -> None:
+    async def story(engine: Gated) -> None:
+        (replica,) = engine._replicas
+        tiny = ModelLoaded("tokenizer", "tiny", 10, 0.1)
+        engine._models["tokenizer", "tiny"] = ModelSource("tokenizer", "tiny", "folder")
+        engine._on_message(replica, Ready("cpu", "float32", (tiny,)))
+        assert engine.told_of == ["tiny"]
+        engine._on_message(replica, StartFailed("the folder is gone"))
+        assert (engine.told_of, engine._models) == ([], {})
 
     tell(story)
