@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,6 +38,7 @@ M = TypeVar("M", bound=Config)
 
 router = APIRouter(prefix="/v1/images")
 
+INDEX = re.compile(r"[0-9]{1,9}")
 # image, mask and every field that there is, with some to spare
 MAX_PARTS = 64
 ANSWER: dict[str, Any] = {  # OpenAPI is JSON
@@ -142,9 +144,7 @@ def image_job(service: Service, asked: ImagesRequest, told: Envelope) -> Generat
     if asked.negative_prompt is not None:
         tree["negative_prompt"] = asked.negative_prompt
     if model.class_names:
-        tree["label"] = (
-            int(asked.prompt) if asked.prompt.isascii() and asked.prompt.isdecimal() else asked.prompt
-        )
+        tree["label"] = int(asked.prompt) if INDEX.fullmatch(asked.prompt) else asked.prompt
     else:
         tree["prompt"] = asked.prompt
     job = generate_job(service, _checked(GenerateRequest, tree), told)

@@ -143,6 +143,7 @@ def test_it_learns_and_leaves_a_model(tiny_run: Settings) -> None:
     folder = train(TrainConfig.parse(settings))
     model = load(folder)
     assert model.spec.has_statistics
+    assert model.projection is not None
     assert model.spec_id
     run = Path(settings["out"])
     assert load(run).spec_id == model.spec_id  # the run's folder is its latest checkpoint

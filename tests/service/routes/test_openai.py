@@ -162,6 +162,8 @@ def test_a_picture_that_turns_out_damaged_is_told_on_the_way(client: openai.Open
     ("asked", "error", "param"),
     [
         ({"prompt": "squircle"}, openai.BadRequestError, "prompt"),
+        ({"prompt": "9" * 9000}, openai.BadRequestError, "prompt"),
+        ({"prompt": "3"}, openai.BadRequestError, "prompt"),
         ({"model": "gpt-image-2"}, openai.NotFoundError, "model"),
         ({"size": "64x64"}, openai.BadRequestError, "size"),
         ({"size": "big"}, openai.BadRequestError, "size"),
