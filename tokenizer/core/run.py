@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
+from torch._functorch import config as functorch
 
 Precision = Literal["fp32", "bf16"]
 
@@ -33,9 +34,9 @@ def compile_modules(*modules: nn.Module, apart: nn.Module | None = None) -> None
     The gradient of one parameter inside a compiled graph costs the whole graph's backward pass; that of a module
     that stands apart costs its own. Compiled code keeps its buffers, so that more than one gradient can be asked for.
     """
-    torch._functorch.config.donated_buffer = False
+    functorch.donated_buffer = False
     if apart is not None:
-        apart.forward = torch.compiler.disable(apart.forward)  # type: ignore[method-assign]
+        apart.forward = torch.compiler.disable(apart.forward)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     for module in modules:
         module.compile()
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
-from tokenizer.core.run import autocast, crossed, refuse_changes
+from tokenizer.core.run import autocast, compile_modules, crossed, refuse_changes
 
 
 def test_crossed() -> None:
@@ -28,3 +29,21 @@ def test_a_run_goes_on_only_as_it_began() -> None:
         refuse_changes(saved, saved | {"phases": [{"batch": 8}]}, ["out"])
     with pytest.raises(ValueError, match=r"out='a', not 'b'"):
         refuse_changes(saved, saved | {"out": "b"}, [])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # a compiler runs
+def test_compiled_modules_give_more_than_one_gradient_and_one_stands_apart() -> None:
+    torch.manual_seed(0)
+    last = nn.Linear(4, 3)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), last)
+    x = torch.randn(5, 3)
+    want = torch.autograd.grad(model(x).square().sum(), list(model.parameters()))
+    compile_modules(model, apart=last)
+    y = model(x)
+    for outer in (torch.ones_like(y), 2 * torch.ones_like(y)):
+        (found,) = torch.autograd.grad(y, last.weight, outer, retain_graph=True)
+        assert found.abs().sum() > 0
+    y.square().sum().backward()
+    for parameter, gradient in zip(model.parameters(), want, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-4)
