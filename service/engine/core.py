@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +16,7 @@ from service.engine.messages import GenerateJob
 from service.engine.operations.base import Pass
 from service.engine.operations.generate import Generate, Made
 from service.engine.stepping import Run, Stepping
+from service.errors import NotReady
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -149,8 +151,13 @@ class Core:
         return None
 
     def _tick(self, group: Group, joining: Sequence[Prepared[Task]]) -> None:
-        stepping = self._stepping(group, joining)
         joining = [job for job in joining if not self._gone(job.payload)]
+        try:
+            stepping = self._stepping(group)
+        except NotReady as error:  # its model was unloaded meanwhile
+            for job in joining:
+                self._outcomes.failed(job.payload, error)
+            return
         rows = sum(job.rows for job in joining)
         for job in joining:
             rows -= job.rows
@@ -181,11 +188,12 @@ class Core:
         if not len(stepping):
             del self._steppings[group]
 
-    def _stepping(self, group: Group, joining: Sequence[Prepared[Task]]) -> Stepping[Task]:
+    def _stepping(self, group: Group) -> Stepping[Task]:
         if group not in self._steppings:
-            job = joining[0]
-            pipeline = self._models.pipelines[job.kind[1]]
-            self._steppings[group] = Stepping(pipeline, self._costs, job.kind, job.pixels)
+            kind, model, *size = group.key
+            pipeline = self._models.pipelines[str(model)]
+            pixels = math.prod(int(str(side)) for side in size)
+            self._steppings[group] = Stepping(pipeline, self._costs, (str(kind), str(model)), pixels)
         return self._steppings[group]
 
     def _made(self, group: Group, run: Run[Task]) -> None:

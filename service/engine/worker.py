@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+BROKEN_CORE_EXIT_CODE = 71
+
 
 class Worker:
     """The stages, and where what becomes of jobs goes (``core.Outcomes``).
@@ -87,9 +89,7 @@ class Worker:
         }
         self._aside = ThreadPoolExecutor(1, "aside")  # previews: late ones are left out
         self._loader = ThreadPoolExecutor(1, "loader")
-        self._core = threading.Thread(
-            target=Core(models, self._costs, self._ready, self).run, name="core", daemon=True
-        )
+        self._core = threading.Thread(target=self._run_core, name="core", daemon=True)
         # Results on the device: the network waits when encoding falls behind.
         self._results: dict[Priority, int] = {"interactive": 0, "batch": 0}
         self._fewer_results = threading.Condition()
@@ -132,6 +132,14 @@ class Worker:
         for threads in self._after.values():
             threads.shutdown()
         self._aside.shutdown(cancel_futures=True)
+
+    def _run_core(self) -> None:
+        """Nothing may end this thread before its time: without it the process would take work and never do it."""
+        try:
+            Core(self._models, self._costs, self._ready, self).run()
+        except BaseException:
+            logger.critical("the thread of the network failed, the worker ends", exc_info=True)
+            os._exit(BROKEN_CORE_EXIT_CODE)
 
     # Where jobs go
 
