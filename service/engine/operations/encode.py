@@ -153,7 +153,8 @@ def prepare(models: Models, model: str, body: Pictures) -> Picture:
             raise WrongShape(
                 "the pictures of one request must be of one size: send them one by one", param="file"
             )
-        original, source_bytes = np.stack(pictures), sum(map(len, files))
+        original = pictures[0][None] if len(pictures) == 1 else np.stack(pictures)
+        source_bytes = sum(map(len, files))
     if original.dtype == np.uint8:
         size = (original.shape[1], original.shape[2])
         padded = pad_pixels(original, spec.padded(size))

@@ -3,11 +3,15 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
+import torch
 
+import tokenizer
 from tests.service.conftest import Server
+from tokenizer.model import Tokenizer
 
 BUSY = {"label": 0, "num_images": 8, "num_steps": 250, "output": "latent"}
 Busy = Callable[[Server], AbstractContextManager[None]]
@@ -32,3 +36,21 @@ def busy() -> Busy:
         assert answers[0].status_code == 200, answers[0].text
 
     return keep
+
+
+@pytest.fixture(scope="module")
+def no_proxy() -> Iterator[None]:
+    """Clients that heed the environment would ask its proxy for this machine's own address."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, "*")
+        yield
+
+
+@pytest.fixture(scope="session")
+def tokenizers(models: dict[str, Path]) -> dict[str, Tokenizer]:
+    """The served tokenizers in this process, to compare with."""
+    return {
+        name: tokenizer.load(str(models[name]), device="cpu", dtype=torch.float32)
+        for name in ("tiny", "codes")
+    }

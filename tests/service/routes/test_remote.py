@@ -22,76 +22,28 @@ from diffusers.utils.remote_utils import remote_decode, remote_encode
 from PIL import Image
 from torch import Tensor
 
-import tokenizer
 from service.app import create_app
 from service.engine.operations.base import to_pixels
 from service.engine.operations.reconstruct import psnr
 from service.errors import WrongShape
 from service.routes.remote import _is_packed, _size_of
 from service.settings import Settings
-from tests.service.conftest import Server, as_file, models_setting, picture
+from tests.service.conftest import Server, models_setting
+from tests.service.routes.remote_clients import (
+    DTYPES,
+    MODELS,
+    SCALINGS,
+    SIZE,
+    as_image,
+    decoded,
+    encoded,
+    endpoint,
+    pixels,
+)
 from tokenizer.model import Tokenizer
-from tokenizer.spec import Latent, LatentSpec, PartSpec
+from tokenizer.spec import LatentSpec, PartSpec
 
-SIZE = (48, 32)
-MODELS = ("tiny", "codes")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_proxy() -> Iterator[None]:
-    """requests would ask a proxy of the environment for this machine's own address."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("NO_PROXY", "no_proxy"):
-            patch.setenv(name, "*")
-        yield
-
-
-@pytest.fixture(scope="module")
-def tokenizers(models: dict[str, Path]) -> dict[str, Tokenizer]:
-    return {name: tokenizer.load(str(models[name]), device="cpu", dtype=torch.float32) for name in MODELS}
-
-
-def endpoint(server: Server, operation: str, model: str = "tiny") -> str:
-    return f"{server.url}/v1/remote/{operation}?model={model}"
-
-
-def pixels(batch: int = 1, size: tuple[int, int] = SIZE) -> Tensor:
-    """uint8 (B, H, W, 3)."""
-    return torch.from_numpy(np.stack([picture(*size, seed) for seed in range(batch)]))
-
-
-def network_input(batch: Tensor) -> Tensor:
-    return batch.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-@torch.inference_mode()
-def encoded(model: Tokenizer, batch: Tensor) -> Latent:
-    return model.encode(network_input(batch))
-
-
-@torch.inference_mode()
-def decoded(model: Tokenizer, z: Tensor, size: tuple[int, int] = SIZE) -> Tensor:
-    """x_hat of normalised latents."""
-    padded = model.spec.padded(size)
-    height, width = size
-    return model.decode(Latent({"z": z.float()}, padded))[:, :, :height, :width].clone()
-
-
-# name: the client's arguments, raw -> what is sent, and what was sent -> raw; None where the spec's own is meant.
-Scaling = tuple[dict[str, Any], Callable[[Tensor], Tensor] | None, Callable[[Tensor], Tensor] | None]
-SCALINGS: dict[str, Scaling] = {
-    "raw": ({"do_scaling": False}, lambda raw: raw, lambda sent: sent),
-    "none": ({"do_scaling": None}, lambda raw: raw, lambda sent: sent),
-    "factor": ({"scaling_factor": 0.7}, lambda raw: raw * 0.7, lambda sent: sent / 0.7),
-    "both": (
-        {"scaling_factor": 0.36, "shift_factor": 0.12},
-        lambda raw: (raw - 0.12) * 0.36,
-        lambda sent: sent / 0.36 + 0.12,
-    ),
-    "own": ({}, None, None),
-    "own beside a shift": ({"shift_factor": 0.5}, None, None),
-}
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+pytestmark = pytest.mark.usefixtures("no_proxy")
 
 
 def sent_latent(
@@ -339,64 +291,6 @@ def test_what_older_clients_add_is_taken(server: Server, tokenizers: dict[str, T
     }
     answer = server.post("/v1/remote/decode", params=query, content=z.numpy().tobytes())
     assert answer.headers["content-type"] == "image/jpeg"
-
-
-def as_image(mode: str) -> Image.Image:
-    return Image.fromarray(picture(*SIZE)).convert(mode)
-
-
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("scaling", ["raw", "factor", "both"])
-def test_encode_pictures(server: Server, tokenizers: dict[str, Tokenizer], name: str, scaling: str) -> None:
-    model = tokenizers[name]
-    arguments, there, _ = SCALINGS[scaling]
-    factors = {key: value for key, value in arguments.items() if key != "do_scaling"}
-    answer = remote_encode(endpoint(server, "encode", name), as_image("RGB"), **factors)
-    raw = model.spec.denormalize(encoded(model, pixels()).z)
-    assert there is not None
-    torch.testing.assert_close(answer, there(raw), rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
-def test_encode_takes_every_mode_of_picture(
-    server: Server, tokenizers: dict[str, Tokenizer], mode: str
-) -> None:
-    image = as_image(mode)
-    batch = torch.from_numpy(np.asarray(image.convert("RGB")).copy())[None]
-    raw = tokenizers["tiny"].spec.denormalize(encoded(tokenizers["tiny"], batch).z)
-    torch.testing.assert_close(remote_encode(endpoint(server, "encode"), image), raw, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", [*DTYPES, torch.uint8], ids=str)
-@pytest.mark.parametrize("span", ["unit", "symmetric"])
-@pytest.mark.parametrize("batch", [0, 1, 2])
-def test_encode_tensors(
-    server: Server, tokenizers: dict[str, Tokenizer], batch: int, span: str, dtype: torch.dtype
-) -> None:
-    """[0, 1], or [-1, 1] if anything is below zero; uint8 as pixels; batch 0 sends (3, H, W)."""
-    whole = pixels(max(1, batch)).permute(0, 3, 1, 2)
-    tensor = whole if dtype == torch.uint8 else (whole.float() / 255).to(dtype)
-    x = whole.float() / 127.5 - 1 if dtype == torch.uint8 else 2 * tensor.float() - 1
-    if span == "symmetric" and dtype != torch.uint8:
-        tensor = x = (whole.float() / 127.5 - 1).to(dtype)
-    with torch.inference_mode():
-        raw = tokenizers["tiny"].spec.denormalize(tokenizers["tiny"].encode(x.float()).z)
-    # The client reads a copy that it has freed if it must make the tensor contiguous itself.
-    answer = remote_encode(endpoint(server, "encode"), (tensor if batch else tensor[0]).contiguous())
-    assert answer.shape == raw.shape
-    torch.testing.assert_close(answer, raw, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_there_and_back_is_the_models_own_reconstruction(
-    server: Server, tokenizers: dict[str, Tokenizer], name: str
-) -> None:
-    image = as_image("RGB")
-    latent = remote_encode(endpoint(server, "encode", name), image, scaling_factor=0.5)
-    back = remote_decode(endpoint(server, "decode", name), latent, scaling_factor=0.5, image_format="png")
-    own = server.post(f"/v1/reconstruct?model={name}&output=raw", content=as_file(picture(*SIZE)))
-    ours = np.frombuffer(own.content, np.uint8).reshape(*SIZE, 3).astype(int)
-    assert np.abs(np.asarray(back).astype(int) - ours).max() <= 1
 
 
 @contextmanager

@@ -9,7 +9,9 @@ import torch
 from service.engine.messages import Convention
 from service.engine.operations.foreign import from_normalised, tensor_answer, to_normalised, to_unit
 from service.errors import NotFinite
-from tokenizer.spec import LatentSpec
+from tests.tokenizer.adapters.diffusers.parity import kl
+from tokenizer.adapters.diffusers import from_diffusers
+from tokenizer.spec import Latent, LatentSpec
 
 SPEC = LatentSpec.image(4, 8).with_statistics({"z": ([0.1, -2.0, 3.0, 0.0], [0.5, 2.0, 1.0, 4.0])})
 Z = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 4, 3, 5)).astype(np.float32))
@@ -56,3 +58,18 @@ def test_unit_is_clamped_in_its_own_type() -> None:
     x_hat = torch.tensor([-3.0, -1.0, 0.0, 1.0, 3.0], dtype=torch.bfloat16)
     assert to_unit(x_hat).tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
     assert to_unit(x_hat).dtype == torch.bfloat16
+
+
+def test_published_factors_apply_to_autoencoders_of_diffusers() -> None:
+    """What a pipeline does with their autoencoder and its factors is what ours does with the converted one."""
+    theirs = kl(scaling_factor=0.3, shift_factor=0.1).eval()
+    ours = from_diffusers(theirs)
+    x = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (1, 3, 16, 24)).astype(np.float32))
+    convention = Convention(0.3, 0.1)
+    with torch.inference_mode():
+        latents = (theirs.encode(x).latent_dist.mode() - 0.1) * 0.3  # StableDiffusion3Pipeline, both ways
+        image = theirs.decode(latents / 0.3 + 0.1).sample
+        z = ours.encode(x).z
+        torch.testing.assert_close(from_normalised(z, ours.spec, convention), latents, rtol=0, atol=1e-5)
+        x_hat = ours.decode(Latent({"z": to_normalised(latents, ours.spec, convention)}, (16, 24)))
+    torch.testing.assert_close(x_hat, image, rtol=0, atol=1e-4)
