@@ -99,7 +99,7 @@ class Service:
         drain = Drain()
         jobs = None
         if settings.state:
-            jobs = JobHouse(settings, registry, lambda: engine.status is not None and not drain.begun)
+            jobs = JobHouse(settings, registry, lambda: engine.status is not None, lambda: drain.begun)
         return cls(settings, registry, engine, bodies, metrics, keys, meter, lifecycle, jobs, drain)
 
     @property

@@ -44,12 +44,19 @@ class JobHouse:
         settings: with ``state``.
         registry: the models.
         is_ready: whether the models can be used.
+        is_ending: whether the server is on its way out; it begins no job then.
 
     Raises:
         ValueError: the folder cannot be used; the sentence says why.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        is_ready: Callable[[], bool],
+        is_ending: Callable[[], bool] = bool,
+    ) -> None:
         root = Path(settings.state)
         try:
             (root / "servers").mkdir(parents=True, exist_ok=True)
@@ -65,6 +72,7 @@ class JobHouse:
         self._settings = settings
         self._registry = registry
         self._is_ready = is_ready
+        self._is_ending = is_ending
         self._desk = Desk(store)
         self._port = settings.port
         self._limits = Limits(
@@ -75,7 +83,6 @@ class JobHouse:
             keep_s=settings.job_keep_s,
         )
         self._runner: Runner | None = None
-        self.counts: dict[str, int] = {}
 
     def is_own(self, key: bytes) -> bool:
         """Whether the server's own jobs carry this key; the time does not tell how far it matched."""
@@ -87,6 +94,12 @@ class JobHouse:
         assert self._runner is not None  # the application starts it before it serves
         return self._runner
 
+    def counts(self) -> dict[tuple[str, ...], float]:
+        """Jobs by state, as of a second ago: for metrics."""
+        return (
+            {} if self._runner is None else {(state,): count for state, count in self._runner.counts.items()}
+        )
+
     async def start(self, app: ASGIApp) -> None:
         """Take over what an earlier server left, and start to run jobs through ``app``."""
         around = Surroundings(
@@ -96,7 +109,8 @@ class JobHouse:
             url=self.url,
             key=self.key,
             has_keys=bool(self._settings.key_hashes or self._settings.keys_file),
-            is_ready=self._is_ready,
+            is_ready=lambda: self._is_ready() and not self._is_ending(),
+            is_ending=self._is_ending,
         )
         self._runner = Runner(self._desk, self.folders, around, self._limits, self._root / "servers")
         await self._runner.start()
@@ -211,7 +225,7 @@ class JobHouse:
         return shown | await asyncio.to_thread(kind.shown, record, self.folders.of(record.id))
 
     async def follow(self, job_id: str, owner: str) -> AsyncIterator[dict[str, object]]:
-        """The job as it is now, then again whenever that changes, until it has ended.
+        """The job as it is now, then again whenever that changes, until it has ended or the server is about to.
 
         Raises:
             UnknownJob: also when it is deleted meanwhile.
@@ -226,7 +240,7 @@ class JobHouse:
                 if now != last:
                     yield now
                     last = now
-                if record.finished:
+                if record.finished or self._is_ending():
                     return
                 try:
                     await asyncio.wait_for(event.wait(), GLANCE_S)

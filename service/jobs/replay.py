@@ -150,7 +150,7 @@ def scope_of(request: Json, job_id: str, num_bytes: int, mark: Mark) -> Scope:
         "scheme": "http",
         "path": request["path"],
         "raw_path": request["path"].encode(),
-        "query_string": request["query"].encode(),
+        "query_string": request["query"].encode("latin-1"),
         "root_path": "",
         "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()],
         "client": None,

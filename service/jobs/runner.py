@@ -92,6 +92,7 @@ class Runner:
         self._wake = {lane: asyncio.Event() for lane in limits.places}
         self._listeners: dict[str, set[asyncio.Event]] = {}
         self._lock: int | None = None
+        self.counts: dict[str, int] = {}
 
     @property
     def news(self) -> Mapping[str, Progress]:
@@ -152,7 +153,7 @@ class Runner:
         while True:
             self._wake[lane].clear()
             record = None
-            if lane != "requests" or self._around.is_ready():
+            if not self._around.is_ending() and (lane != "requests" or self._around.is_ready()):
                 record = await self._desk(lambda store: store.claim(lane, self._name, self._limits.lease_s))
             if record is not None:
                 await self._one(record)
@@ -284,8 +285,9 @@ class Runner:
         await asyncio.to_thread(self._folders.sweep, known)
 
     async def _flush(self) -> None:
-        """Write the latest progress into the rows."""
+        """Write the latest progress into the rows, and count them."""
         while True:
+            self.counts = await self._desk(lambda store: store.counts())
             await asyncio.sleep(FLUSH_S)
             for job_id in list(self._unsaved):
                 self._unsaved.discard(job_id)

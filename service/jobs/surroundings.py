@@ -26,6 +26,7 @@ class Surroundings:
         key: lets the server's own jobs in, whatever keys it asks others for.
         has_keys: whether the server asks for keys.
         is_ready: whether the models can be used.
+        is_ending: whether the server is on its way out.
     """
 
     app: ASGIApp
@@ -35,3 +36,4 @@ class Surroundings:
     key: str
     has_keys: bool
     is_ready: Callable[[], bool]
+    is_ending: Callable[[], bool]

@@ -51,7 +51,7 @@ async def deferred(service: Service, request: Request, job: Job) -> Response | N
     Raises:
         InvalidParameter, IdempotencyConflict, QueueFull, RateLimited.
     """
-    kind = REPLAYED.get(request.url.path)
+    kind = REPLAYED.get(request.scope["path"])
     body = getattr(request.state, "body", None)  # bodies.py leaves it here, as it came
     if service.jobs is None or kind is None or body is None or not prefers_async(request):
         return None
@@ -59,7 +59,7 @@ async def deferred(service: Service, request: Request, job: Job) -> Response | N
     record.caller.allow_images(getattr(job, "num_images", 1))
     service.meter.charge_pixels(record, job.cost)
     headers = {name: value for name, value in request.headers.items() if name.isascii() and value.isascii()}
-    wanted = stored(kind.path, request.url.query, headers)
+    wanted = stored(kind.path, request.scope["query_string"].decode("latin-1"), headers)
     created = False
     try:
         row, created = await service.jobs.submit(

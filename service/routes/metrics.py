@@ -55,6 +55,8 @@ def watch(service: Service) -> None:
     metrics.watch(
         "ready", "1 while the models are loaded and warm.", (), lambda: {(): float(service.is_ready)}
     )
+    if service.jobs is not None:
+        metrics.watch("jobs", "Jobs by state.", ("state",), service.jobs.counts)
     metrics.watch("draining", "1 once the server is to end.", (), lambda: {(): float(service.drain.begun)})
     metrics.watch(
         "body_bytes_held", "Bodies held in memory.", (), lambda: {(): float(service.bodies.held_bytes)}

@@ -62,14 +62,18 @@ class Evaluation:
     async def run(self, run: Run) -> Result:
         """Start the process, or find the one that an earlier server started, and wait for its end."""
         child = Child(run.folder)
-        if not await asyncio.to_thread(lambda: child.running or child.status is not None):
-            if not run.around.is_ready():
-                raise Again(NOT_READY_S)
-            await asyncio.to_thread(start, child, run)
+        starting = None
         watch = asyncio.create_task(_watch(run))
         try:
+            if not await asyncio.to_thread(lambda: child.running or child.status is not None):
+                if not run.around.is_ready():
+                    raise Again(NOT_READY_S)
+                starting = asyncio.create_task(asyncio.to_thread(start, child, run))
+                await asyncio.shield(starting)
             status = await child.wait()
         except asyncio.CancelledError:
+            if starting is not None:  # a thread cannot be cancelled: what it starts is ended then
+                await asyncio.wait([starting])
             await asyncio.to_thread(child.stop)
             raise
         finally:
@@ -104,6 +108,9 @@ def start(child: Child, run: Run) -> None:
     (run.folder / OUT).mkdir(exist_ok=True)
     (run.folder / OUT / PROGRESS).unlink(missing_ok=True)
     request = EvaluationRequest.parse(run.record.request)
+    if request.data not in run.around.data:
+        message = f"the data set {request.data!r} is gone: GET /v1/evaluations/data lists those there are"
+        raise Refused({"code": "unknown_data_set", "message": message})
     links = {f"data/{request.data}": run.around.data[request.data]}
     if request.job == "reconstruct" and request.through == "folder":
         links["models/tokenizer"] = run.around.registry.tokenizer(request.model).path

@@ -118,6 +118,7 @@ def make_runner(root: Path, store: JobStore, **limits: Any) -> Runner:
         key="own",
         has_keys=False,
         is_ready=lambda: True,
+        is_ending=lambda: False,
     )
     (root / "servers").mkdir(exist_ok=True)
     chosen: dict[str, Any] = {

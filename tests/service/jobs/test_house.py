@@ -166,3 +166,30 @@ def test_a_folder_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")
     with pytest.raises(ValueError, match="TESSERA_STATE="):
         make_house(tmp_path)
+
+
+def test_a_server_on_its_way_out_begins_no_job_and_ends_its_streams(tmp_path: Path, told: Told) -> None:
+    ending = False
+
+    async def work(_: Run) -> None:
+        await asyncio.sleep(60)
+
+    told.work = work
+
+    async def course() -> None:
+        nonlocal ending
+        settings = Settings(state=str(tmp_path / "state"), job_places=1)
+        house = JobHouse(settings, None, lambda: True, lambda: ending)  # type: ignore[arg-type]  # as above
+        await house.start(no_app)
+        first, _ = await house.submit("told", "", {"number": 1})
+        await until(lambda: bool(told.begun))
+        await until(lambda: house.counts() == {("running",): 1})
+        ending = True
+        assert [shown["status"] async for shown in house.follow(first.id, "")] == ["in_progress"]
+        await house.submit("told", "", {"number": 2})
+        await house.cancel(first.id, "")  # its place is free now
+        await until(lambda: house.counts() == {("cancelled",): 1, ("queued",): 1})
+        await house.stop()
+
+    asyncio.run(course())
+    assert len(told.begun) == 1

@@ -52,7 +52,7 @@ def make_run(tmp_path: Path, open_store: OpenStore, path: str, body: bytes, news
     }
     (tmp_path / BODY).write_bytes(body)
     record, _ = open_store().add(new(1, request=stored(path, "what=latent&model=a%20b", sent)))
-    around = Surroundings(app, None, {}, str, "", False, lambda: True)  # type: ignore[arg-type]  # none asked for
+    around = Surroundings(app, None, {}, str, "", False, bool, bool)  # type: ignore[arg-type]  # none asked for
     return Run(record, tmp_path, around, news.append)
 
 

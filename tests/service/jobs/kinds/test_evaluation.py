@@ -71,7 +71,7 @@ def test_names_are_text_whatever_they_look_like() -> None:
 def test_the_environment_holds_no_secret_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESSERA_API_KEYS", "secret")
     monkeypatch.setenv("TESSERA_WEIGHTS", "/weights")
-    around = Surroundings(no_app, None, {}, lambda: URL, "own", True, lambda: True)  # type: ignore[arg-type]
+    around = Surroundings(no_app, None, {}, lambda: URL, "own", True, bool, bool)  # type: ignore[arg-type]
     found = environment(around)
     assert {name: value for name, value in found.items() if name.startswith("TESSERA_")} == {
         "TESSERA_WEIGHTS": "/weights",
@@ -109,7 +109,7 @@ def make_run(tmp_path: Path, open_store: OpenStore, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(evaluation, "command", lambda *_: ["sh", "-c", script])
         record, _ = open_store().add(new(1, request=EvaluationRequest.parse(REQUEST).model_dump(mode="json")))
         around = Surroundings(
-            *(no_app, registry, {"photos": pictures}, lambda: URL, "own", False, lambda: ready)  # type: ignore[arg-type]
+            *(no_app, registry, {"photos": pictures}, lambda: URL, "own", False, lambda: ready, bool)  # type: ignore[arg-type]
         )
         return Run(record, folder, around, [].append if news is None else news.append)
 
