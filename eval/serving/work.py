@@ -104,7 +104,7 @@ class Work:
     def after(self, array: NDArray[Any]) -> bytes:  # float32 latents, uint8 pixels
         """An answer's body."""
         if self.config.operation == "encode":
-            return write_safetensors({"z": array})
+            return write_safetensors({"z": np.ascontiguousarray(array)})  # it writes memory as it lies
         out = io.BytesIO()
         if self.config.output == "npy":
             np.save(out, array, allow_pickle=False)

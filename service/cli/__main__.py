@@ -13,6 +13,8 @@ from service.client import FAILURES, Client, Options, Retry
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+REFUSED: tuple[type[Exception], ...] = (*FAILURES, OSError, ValueError)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 1 if something failed, 2 if it cannot be done as asked, 130 after Ctrl-C."""
@@ -28,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (*FAILURES, OSError, ValueError) as error:
+    except REFUSED as error:
         sys.stderr.write(f"{asked.command}: {error}\n")
         return 1
     except KeyboardInterrupt:

@@ -15,7 +15,7 @@ from service.cli.many import carry_out, tell
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from service.cli.many import Outcome
     from service.client import Client
@@ -139,7 +139,7 @@ def models(client: Client, asked: argparse.Namespace) -> int:
     return 0
 
 
-def write_rows(rows: list[tuple[str, ...]]) -> None:
+def write_rows(rows: Sequence[tuple[str, ...]]) -> None:
     """Columns for people; the first row is their names."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:

@@ -247,8 +247,11 @@ def reconstruction(reply: Reply) -> Reconstruction:
     """
     (picture,) = pictures(reply)
     try:
-        sizes = [int(reply.headers[f"x-tessera-{what}-bytes"]) for what in ("source", "pixel", "latent")]
-        return Reconstruction(picture, float(reply.headers["x-tessera-psnr"]), *sizes, Told.of(reply.headers))
+        source, pixel, latent = (
+            int(reply.headers[f"x-tessera-{what}-bytes"]) for what in ("source", "pixel", "latent")
+        )
+        psnr = float(reply.headers["x-tessera-psnr"])
+        return Reconstruction(picture, psnr, source, pixel, latent, Told.of(reply.headers))
     except (KeyError, ValueError) as error:
         raise BadAnswer(f"the reconstruction lacks {error}: is this server of the same version?") from None
 

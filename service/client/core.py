@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -55,9 +55,7 @@ class Address:
         """Of every request."""
         return {} if self.api_key is None else {"authorization": f"Bearer {self.api_key}"}
 
-    def request(
-        self, http: httpx.Client | httpx.AsyncClient, call: Call[object], tries: Tries
-    ) -> httpx.Request:
+    def request(self, http: httpx.Client | httpx.AsyncClient, call: Call[Any], tries: Tries) -> httpx.Request:
         """One try of a call."""
         return http.build_request(
             call.method,
