@@ -8,6 +8,8 @@ from eval.compare import settings as compare
 from eval.compare.columns import COLUMNS
 from eval.metrics import METRICS
 from eval.protocols import PROTOCOLS
+from eval.serving import settings as serving
+from eval.serving.servers import PEERS
 from eval.weights import KNOWN, WeightsConfig
 
 README = (Path(reconstruct.__file__).parent / "README.md").read_text()
@@ -25,7 +27,7 @@ def test_every_file_metric_protocol_and_weight_is_named() -> None:
 
 
 def test_every_preset_is_named() -> None:
-    for job in (reconstruct, generate, throughput, compare):
+    for job in (reconstruct, generate, throughput, compare, serving):
         for file in job.PRESETS.glob("*.yaml"):
             assert f"`{file.stem}`" in README
 
@@ -33,6 +35,13 @@ def test_every_preset_is_named() -> None:
 def test_every_number_of_a_comparison_is_explained() -> None:
     for name in COLUMNS:
         assert f"`{name.removesuffix('_unverified')}`" in README
+
+
+def test_every_part_and_file_of_the_measured_service_is_named() -> None:
+    for part in serving.PARTS:
+        assert f"| `{part}` |" in README
+    for name in serving.ServingConfig.model_fields["peers"].default:
+        assert PEERS[name][0].split()[0].lower() in README.lower()
 
 
 def test_tests_it_points_to_exist() -> None:
