@@ -47,11 +47,48 @@ PARAMETERS: dict[str, object] = {
     "x-request-id": "report-7",
     "x-priority": "batch",
     "x-timeout-ms": 5000,
-    "x-batch-bucket": 4,
+    "x-batch-bucket": "4",
+    "x-cancel-on-disconnect": "false",
     "request_id": "report-7",
     "job_id": "job_0123456789abcdef01234567",
     "quality": 90,
 }
+# What every request that makes the network work may say in headers; see ``routes/answers.envelope``.
+WORKING = (
+    "/v1/encode",
+    "/v1/decode",
+    "/v1/reconstruct",
+    "/v1/generate",
+    "/v1/remote/",
+    "/v1/tensors/",
+    "/v1/images/",
+)
+ENVELOPE: tuple[tuple[str, str, Json], ...] = (
+    (
+        "x-request-id",
+        "Name of the request, to cancel it by.",
+        {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    ),
+    (
+        "x-priority",
+        "batch runs when nothing interactive waits.",
+        {"type": "string", "enum": ["interactive", "batch"]},
+    ),
+    (
+        "x-batch-bucket",
+        "Rows of the passes it runs in, as the same header of an answer told: same seed, same bytes.",
+        {"type": "string", "pattern": "^[0-9]{1,3}(/[0-9]{1,3})?$"},
+    ),
+    (
+        "x-cancel-on-disconnect",
+        "false finishes the work when the client leaves.",
+        {"type": "string", "enum": ["true", "false"]},
+    ),
+)
+DESCRIPTION = (
+    "Requests that make the network work have a deadline in the header `x-timeout-ms`: past it the answer is 504, and "
+    "429 at once where the wait is predicted to be longer."
+)
 # A picture of one pixel, and a latent cut short, as fields of JSON bodies that carry files in base64.
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4//8/AAX+Av4N70a4AAAAAElFTkSuQmCC"
 FILES: dict[str, object] = {
@@ -165,13 +202,20 @@ BODIES: dict[str, Json] = {
 def document(app: FastAPI) -> Json:
     """The document, made once."""
     if app.openapi_schema is None:
-        found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        found = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=DESCRIPTION,
+            routes=app.routes,
+        )
         schemas = found["components"]["schemas"]
         for model in SCHEMAS:
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= schema.pop("$defs", {})
             schemas[model.__name__] = schema
-        for _, operation in operations(found):
+        for label, operation in operations(found):
+            _add_envelope(label, operation)
             _correct_refusal(operation)
             _add_examples(operation)
         for name in ("HTTPValidationError", "ValidationError"):
@@ -210,6 +254,16 @@ def _correct_refusal(operation: Json) -> None:
             "description": "A parameter cannot be read; the sentence says what to do.",
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}},
         }
+
+
+def _add_envelope(label: str, operation: Json) -> None:
+    method, _, path = label.partition(" ")
+    if method == "POST" and path.startswith(WORKING):
+        sent = [
+            {"name": name, "in": "header", "required": False, "description": text, "schema": schema}
+            for name, text, schema in ENVELOPE
+        ]
+        operation["parameters"] = [*operation.get("parameters", []), *sent]
 
 
 def _add_examples(operation: Json) -> None:

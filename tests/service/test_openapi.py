@@ -42,6 +42,16 @@ def test_every_parameter_is_told_by_example_or_choice(document: dict[str, Any]) 
             assert shown or told or "anyOf" in schema, (name, parameter["name"])
 
 
+def test_routes_that_make_the_network_work_tell_what_their_headers_say(document: dict[str, Any]) -> None:
+    names = {name for name, _, _ in openapi.ENVELOPE}
+    for name, operation in openapi.operations(document):
+        sent = [parameter["name"] for parameter in operation.get("parameters", [])]
+        assert len(sent) == len(set(sent)), name
+        method, path = name.split(" ")
+        working = method == "POST" and path.startswith(openapi.WORKING)
+        assert names <= set(sent) if working else "x-batch-bucket" not in sent, name
+
+
 def test_every_json_body_has_an_example(document: dict[str, Any]) -> None:
     for name, operation in openapi.operations(document):
         bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
