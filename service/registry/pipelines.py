@@ -192,8 +192,8 @@ def _sizes(
         return own, None
     patch = network.get("patch_size")
     multiple = math.lcm(factor * (patch if isinstance(patch, int) and patch > 0 else 1), LEAST_MULTIPLE)
-    stated = parameters["height"], parameters.get("width")
-    if not known and all(isinstance(side, int) for side in stated):
+    stated = parameters["height"], parameters["width"]
+    if not known and isinstance(stated[0], int) and isinstance(stated[1], int):
         own = stated
     height, width = (max(multiple, side // multiple * multiple) for side in own)
     return (height, width), multiple

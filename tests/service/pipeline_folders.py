@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers
+import pytest
 import torch
 
 from service.engine.messages import ModelSource
@@ -13,6 +14,7 @@ from service.registry.folders import read_model
 from tests.tokenizer.adapters.diffusers.parity import dc, kl, randomize
 
 NUM_CLASSES = 1000  # DiTPipeline takes this number for "no class", whatever its network has
+WORDS = ("<pad>", "<unk>", "<bos>", "<eos>", "a", "red", "fox", "blue", "house", "long", "text", "of", "many")
 NAMES = {"0": "tench, Tinca tinca", "1": "goldfish", "2": "great white shark"}
 
 
@@ -38,40 +40,30 @@ def make_dit(folder: Path, scheduler: str = "DDIMScheduler") -> Path:
     return folder
 
 
-def make_sana(folder: Path) -> Path:
-    """A SanaPipeline whose own size is 32x32 pixels; skips the test where transformers is missing."""
-    import pytest
-
+def make_words() -> Any:
+    """A tokenizer of a few words; skips the test where transformers is missing."""
     transformers = pytest.importorskip("transformers", reason="pipelines of texts need transformers")
     tokenizers = pytest.importorskip("tokenizers", reason="pipelines of texts need tokenizers")
-    words = [
-        "<pad>",
-        "<unk>",
-        "<bos>",
-        "<eos>",
-        "a",
-        "red",
-        "fox",
-        "blue",
-        "house",
-        "long",
-        "text",
-        "of",
-        "many",
-    ]
-    model = tokenizers.models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>")
+    model = tokenizers.models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>")
     words_only = tokenizers.Tokenizer(model)
     words_only.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer = transformers.PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=words_only,
         pad_token="<pad>",
         unk_token="<unk>",
         bos_token="<bos>",
         eos_token="<eos>",
     )
+
+
+def make_sana(folder: Path) -> Path:
+    """A SanaPipeline whose own size is 32x32 pixels; skips the test where transformers is missing."""
+    tokenizer = make_words()
+    import transformers
+
     torch.manual_seed(5)
     config = transformers.Gemma2Config(
-        vocab_size=len(words),
+        vocab_size=len(WORDS),
         hidden_size=8,
         intermediate_size=16,
         num_hidden_layers=1,
