@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from diffusion.pipeline import Pipeline
+from diffusion.remote import RemotePipeline
 from diffusion.samplers import SamplerName
 from eval import machine
 from eval.data import DataConfig, Pictures, evenly, read_crop
@@ -48,6 +49,7 @@ from eval.report import (
     write_text,
 )
 from eval.weights import WeightsConfig
+from tokenizer.adapters.remote import is_remote
 from tokenizer.core.config import Config, from_cli, refusals
 from tokenizer.model import Tokenizer
 
@@ -58,7 +60,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class GenerateConfig(Config):
     """Measure a generator against the pictures it learned from, under a named protocol."""
 
-    generator: str = Field(description="a model folder, a run, or a bundled name")
+    generator: str = Field(
+        description="a model folder, a run, a bundled name, or http://host:port#model of a running server"
+    )
     tokenizer: str | None = Field(
         default=None, description="its tokenizer; a bundled generator brings its own"
     )
@@ -89,7 +93,7 @@ class Job:
 
     config: GenerateConfig
     device: torch.device
-    pipeline: Pipeline
+    pipeline: Pipeline | RemotePipeline
     tokenizer: Tokenizer
     pictures: Pictures
     protocol: EvaluationProtocol
@@ -151,9 +155,7 @@ def prepare(config: GenerateConfig) -> Job:
     """
     try:
         device = machine.pick_device(config.device)
-        pipeline = Pipeline.load(
-            config.generator, tokenizer=config.tokenizer, device=str(device), dtype=DTYPES[config.dtype]
-        )
+        pipeline = _pipeline(config, str(device))
         if pipeline.tokenizer is None:
             raise EvaluationError("tokenizer=SOURCE is needed: this generator does not bring its tokenizer")
         if not pipeline.tokenizer.spec.has_statistics:
@@ -246,7 +248,18 @@ def compare(job: Job, samples: Samples) -> tuple[list[Neighbour], int]:
     return nearest.result(), count
 
 
-def _side(pipeline: Pipeline, asked: int | None) -> int:
+def _pipeline(config: GenerateConfig, device: str) -> Pipeline | RemotePipeline:
+    """The generator, loaded here or a server's."""
+    if not is_remote(config.generator):
+        return Pipeline.load(
+            config.generator, tokenizer=config.tokenizer, device=device, dtype=DTYPES[config.dtype]
+        )
+    if config.tokenizer is not None:
+        raise EvaluationError("tokenizer=: a server decodes with its own; leave it out")
+    return RemotePipeline(config.generator)
+
+
+def _side(pipeline: Pipeline | RemotePipeline, asked: int | None) -> int:
     height, width = pipeline.sizes[0]
     if height != width:
         raise EvaluationError(f"the crop of the protocol is square, this generator makes {height}x{width}")

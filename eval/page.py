@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eval.report import Computed, Report
+from eval.report import Computed, Report, TokenizerRecord
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -167,7 +167,7 @@ def _origin(report: Report) -> list[tuple[str, str]]:
     rows = [
         (
             "tokenizer",
-            f"{tokenizer.source} ({tokenizer.num_parameters / 1e6:.1f}M parameters, {tokenizer.dtype})",
+            f"{tokenizer.source} ({_weights(tokenizer)})",
         ),
         ("spec_id", tokenizer.spec_id or "none: never saved"),
         ("pictures", f"{data.path}: {data.num_used} of {data.num_found}, {data.num_upsampled} enlarged"),
@@ -197,6 +197,12 @@ def _origin(report: Report) -> list[tuple[str, str]]:
         ("commit", report.commit or "not a checkout"),
     ]
     return rows
+
+
+def _weights(tokenizer: TokenizerRecord) -> str:
+    if not tokenizer.num_parameters:
+        return "a server's, in its dtype"
+    return f"{tokenizer.num_parameters / 1e6:.1f}M parameters, {tokenizer.dtype}"
 
 
 def _number(value: float | int | str) -> str:

@@ -26,8 +26,8 @@ class EvaluationRequest(Config):
     data: StrictStr = Field(description="A data set of the server, by name (GET /v1/evaluations/data).")
     through: Literal["server", "folder"] = Field(
         "server",
-        description="Encode and decode through this server, or load the weights once more beside it, which protocols "
-        "with a sampled posterior need (reconstruct).",
+        description="Ask this server, or load the weights once more beside it, which protocols with a sampled "
+        "posterior need.",
     )
     protocol: Name = Field("canon-v1", description="As `python -m eval.protocols` lists them.")
     also: tuple[Name, ...] = Field(

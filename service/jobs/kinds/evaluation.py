@@ -1,6 +1,6 @@
 """An evaluation: ``eval.reconstruct`` or ``eval.generate`` in a process of its own, at low priority.
 
-A tokenizer is measured through this server (``tokenizer=http://...``), at batch priority, so its weights are in memory
+A model is measured through this server (``tokenizer=http://...``), at batch priority, so its weights are in memory
 once. Data sets are named; the process sees them as links in the job's folder, so no report tells where they lie.
 """
 
@@ -112,12 +112,12 @@ def start(child: Child, run: Run) -> None:
         message = f"the data set {request.data!r} is gone: GET /v1/evaluations/data lists those there are"
         raise Refused({"code": "unknown_data_set", "message": message})
     links = {f"data/{request.data}": run.around.data[request.data]}
-    if request.job == "reconstruct" and request.through == "folder":
-        links["models/tokenizer"] = run.around.registry.tokenizer(request.model).path
-    if request.job == "generate":
-        generator = run.around.registry.generator(request.model)
-        links["models/generator"] = generator.path
-        links["models/tokenizer"] = run.around.registry.tokenizer(generator.tokenizer).path
+    if request.through == "folder":
+        tokenizer = request.model
+        if request.job == "generate":
+            generator = run.around.registry.generator(request.model)
+            links["models/generator"], tokenizer = generator.path, generator.tokenizer
+        links["models/tokenizer"] = run.around.registry.tokenizer(tokenizer).path
     for name, target in links.items():
         link = run.folder / name
         link.parent.mkdir(exist_ok=True)
@@ -134,10 +134,11 @@ def command(request: EvaluationRequest, url: str) -> list[str]:
         url: of this server.
     """
     values: Json = {"data.path": f"data/{request.data}", "out": OUT}
-    if request.job == "reconstruct":
-        values["tokenizer"] = f"{url}#{request.model}" if request.through == "server" else "models/tokenizer"
+    measured = "tokenizer" if request.job == "reconstruct" else "generator"
+    if request.through == "server":
+        values[measured] = f"{url}#{request.model}"
     else:
-        values |= {"generator": "models/generator", "tokenizer": "models/tokenizer"}
+        values |= {name: f"models/{name}" for name in {measured, "tokenizer"}}
     names = {name: name for name in SHARED} | OPTIONS[request.job]
     asked = request.model_dump(mode="json")
     values |= {key: asked[name] for name, key in names.items() if asked[name] not in (None, [])}

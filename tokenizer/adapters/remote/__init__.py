@@ -57,11 +57,11 @@ class RemoteTokenizer:
         connection: Connection | None = None,
     ) -> None:
         url, _, name = source.partition("#")
-        self._connection = connection = connection or Connection(_root(url), key=key)
+        self._connection = connection = connection or Connection(root_of(url), key=key)
         self._headers = {"content-type": "application/vnd.safetensors", "x-priority": priority}
         answer = json.loads(connection.get(MODELS).body)
         try:
-            entry = _entry(answer["data"], name, url)
+            entry = entry_of(answer["data"], "tokenizer", name, url)
         except ValueError:
             connection.close()
             raise
@@ -182,17 +182,25 @@ def is_remote(source: object) -> bool:
     return str(source).startswith(("http://", "https://"))
 
 
-def _root(url: str) -> str:
+def root_of(url: str) -> str:
+    """The address in front of ``/v1``, whether that was given or not."""
     return re.sub(r"/v1(/.*)?$", "", url.rstrip("/"))
 
 
-def _entry(models: list[dict[str, Any]], name: str, url: str) -> dict[str, Any]:  # JSON of /v1/models
-    tokenizers = [entry for entry in models if entry["kind"] == "tokenizer"]
-    for entry in tokenizers:
+def entry_of(
+    models: list[dict[str, Any]], kind: str, name: str, url: str
+) -> dict[str, Any]:  # JSON of /v1/models
+    """What a server tells of a model; of its default one without a name.
+
+    Raises:
+        ValueError: listing those there are.
+    """
+    found = [entry for entry in models if entry["kind"] == kind]
+    for entry in found:
         if entry["name"] == name or (not name and entry["default"]):
             return entry
-    known = ", ".join(entry["name"] for entry in tokenizers) or "none"
-    raise ValueError(f"{url} serves no tokenizer {name!r}: it has {known}")
+    known = ", ".join(entry["name"] for entry in found) or "none"
+    raise ValueError(f"{url} serves no {kind} {name!r}: it has {known}")
 
 
 def _refuse(**options: object) -> None:

@@ -10,7 +10,7 @@ import httpx
 from tests.service.conftest import Server
 
 ENDED = ("completed", "failed", "cancelled")
-WAIT_S = 120.0
+WAIT_S = 240.0
 
 
 def wait(server: Server, job_id: str, *, until: tuple[str, ...] = ENDED) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Evaluations: the command line, the process that outlives its server, and the numbers through the server."""
 
 import asyncio
+import io
 import json
 import os
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from diffusion.pipeline import Pipeline
 from eval.data import DataConfig
 from eval.progress import Progress as Bar
 from eval.reconstruct import ReconstructConfig
@@ -24,7 +27,7 @@ from service.jobs.kinds.evaluation import EVALUATION, PROGRESS, command, environ
 from service.jobs.record import Progress, Result
 from service.jobs.shapes import EvaluationRequest
 from service.jobs.surroundings import Surroundings
-from tests.service.conftest import Server
+from tests.service.conftest import Server, as_pixels
 from tests.service.jobs.conftest import OpenStore, new, no_app
 from tests.service.jobs.kinds.conftest import wait
 
@@ -48,11 +51,10 @@ def test_commands() -> None:
     }
     assert options(through="folder")["tokenizer"] == "models/tokenizer"
     made = options(job="generate", model="shapes", num_images=3, seed=0, guidance=2.5)
-    assert (made["job"], made["generator"], made["tokenizer"]) == (
-        "eval.generate",
-        "models/generator",
-        "models/tokenizer",
-    )
+    assert (made["job"], made["generator"]) == ("eval.generate", f"{URL}#shapes")
+    assert "tokenizer" not in made
+    beside = options(job="generate", model="shapes", through="folder")
+    assert (beside["generator"], beside["tokenizer"]) == ("models/generator", "models/tokenizer")
     assert (made["num_images"], made["seed"], made["guidance"]) == (3, 0, 2.5)
     assert "num_steps" not in made
 
@@ -245,3 +247,25 @@ def test_numbers_through_the_server_are_those_of_the_folder(
         "deleted": True,
     }
     assert server.get(address).status_code == 404
+
+
+@pytest.mark.slow
+def test_a_generator_is_measured_through_the_server(server: Server, models: dict[str, Path]) -> None:
+    asked = {"job": "generate", "data": "photos", "num_images": 4, "num_steps": 2, "guidance": 2.0, "seed": 3}
+    started = server.post("/v1/evaluations", json=asked)
+    address, job = started.headers["location"], wait(server, started.json()["id"])
+    assert job["status"] == "completed", server.get(f"{address}/log").text
+    assert job["total"] == 4 + 48  # samples, and every photograph that they are compared with
+    report = server.get(f"{address}/report", params={"format": "json"}).json()
+    assert report["generator"]["source"] == f"{server.url}#shapes"
+    assert report["generator"]["seed"] == 3
+    samples = np.load(io.BytesIO(server.get(f"{address}/report", params={"format": "npz"}).content))
+    local = Pipeline.load(models["shapes"], tokenizer=str(models["tiny"])).generate(
+        [0, 1, 2, 0], 3, 2, 2.0, output="pixels"
+    )
+    expected = ((local + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
+    assert np.abs(samples["arr_0"].astype(float) - expected).max() <= 1  # other batches round differently
+    assert samples["arr_1"].tolist() == [0, 1, 2, 0]
+    grid = server.get(f"{address}/report", params={"format": "png"})
+    assert grid.headers["content-type"] == "image/png"
+    assert as_pixels(grid.content).ndim == 3
