@@ -179,7 +179,12 @@ function toggleLog(row, job, toggle) {
 }
 
 async function readLog(row, { id }) {
-  const text = await (await call(`v1/evaluations/${id}/log`)).text();
+  let text = "";
+  try {
+    text = await (await call(`v1/evaluations/${id}/log`)).text();
+  } catch (error) {
+    if (error.status !== 404) throw error; // it has not begun
+  }
   const atEnd = row.log.scrollTop + row.log.clientHeight >= row.log.scrollHeight - 8;
   row.log.textContent = text || "Nothing has been written yet.";
   if (atEnd) row.log.scrollTop = row.log.scrollHeight;

@@ -232,12 +232,14 @@ class StubHandler(BaseHTTPRequestHandler):
         return answers[path](body)
 
     def _page(self, path: str) -> None:
+        if path == "/blank":  # for modules alone
+            return self._send(200, "<!doctype html><title>blank</title>", {"content-type": "text/html"})
         file = WEB / ("index.html" if path == "/" else path[1:])
         if not file.is_file():
             raise RefusedError(404, "not_found", f"There is nothing at {path}.")
         kinds = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
         headers = {"content-type": kinds[file.suffix], "content-security-policy": POLICY}
-        self._send(200, file.read_bytes(), headers)
+        return self._send(200, file.read_bytes(), headers)
 
     def _change(self, path: str) -> None:
         name, verb = path.split("/")[-2:]

@@ -13,8 +13,8 @@ from safetensors.numpy import load, save
 
 @pytest.fixture
 def bare(visitor: Any, stub: Any) -> Any:
-    """A visitor of an almost empty page of that server, where modules can be imported."""
-    visitor.browser.get(stub.url + "favicon.svg")
+    """A visitor of an empty page of that server, where modules can be imported."""
+    visitor.browser.get(stub.url + "blank")
     return visitor
 
 
@@ -153,7 +153,7 @@ def test_events_are_read_however_they_are_cut(bare: Any, size: int) -> None:
 def test_a_picture_is_cut_from_the_middle(bare: Any) -> None:
     script = """
         const { cover } = await import("/pictures.js");
-        const canvas = document.createElementNS("http://www.w3.org/1999/xhtml", "canvas");
+        const canvas = document.createElement("canvas");
         [canvas.width, canvas.height] = [300, 100];
         const context = canvas.getContext("2d");
         context.fillStyle = "#f00";
