@@ -126,13 +126,12 @@ def check(
     refuse_pixels(1, size, pixels, max_pixels)
     if latent.indices is not None:
         checked = _check_indices(latent.parts, latent.indices, spec, size, max_batch)
-    else:
-        parts, batch = _with_batch(latent.parts, spec.shape(size), size)
-        refuse_count(batch, max_batch, "z")
-        refuse_pixels(batch, size, pixels, max_pixels)
-        checked = CheckedLatent({name: finite(stored, name) for name, stored in parts.items()}, size, batch)
-    refuse_pixels(checked.batch, size, pixels, max_pixels)
-    return checked
+        refuse_pixels(checked.batch, size, pixels, max_pixels)
+        return checked
+    parts, batch = _with_batch(latent.parts, spec.shape(size), size)
+    refuse_count(batch, max_batch, "z")
+    refuse_pixels(batch, size, pixels, max_pixels)
+    return CheckedLatent({name: finite(stored, name) for name, stored in parts.items()}, size, batch)
 
 
 def finite(stored: Stored, name: str) -> Array:

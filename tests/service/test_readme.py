@@ -17,7 +17,7 @@ from tests.service.conftest import ROOT, Server, as_file, as_pixels, picture
 
 README = Path(service.__file__).with_name("README.md")
 BLOCKS = re.findall(r"^```sh run\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-(PYTHON,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+PYTHON, REMOTE = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
 # This Python and this checkout, and no proxy between here and the server.
 ENVIRONMENT = {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -64,6 +64,15 @@ def test_python(server: Server, folder: Path) -> None:
     lines = PYTHON.replace("http://127.0.0.1:8000", server.url).partition("    job =")[0]
     subprocess.run([sys.executable, "-c", lines], cwd=folder, env=os.environ | ENVIRONMENT, check=True)
     assert as_pixels((folder / "made-3.png").read_bytes()).shape == (32, 32, 3)
+
+
+def test_python_of_diffusers(server: Server, folder: Path) -> None:
+    """What their clients make of the photograph is what ours made of it."""
+    lines = REMOTE.replace("http://127.0.0.1:8000", server.url)
+    subprocess.run([sys.executable, "-c", lines], cwd=folder, env=os.environ | ENVIRONMENT, check=True)
+    remote, decoded = (as_pixels((folder / f"{name}.png").read_bytes()) for name in ("remote", "decoded"))
+    assert remote.shape == decoded.shape
+    assert np.abs(remote.astype(int) - decoded).max() <= 1
 
 
 def test_what_the_lines_made(folder: Path) -> None:
