@@ -22,6 +22,11 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
+def worst(values: Sequence[float]) -> float:
+    """The largest; NaN if one of them is: what was not measured cannot be known to be smaller."""
+    return math.nan if any(math.isnan(value) for value in values) else max(values)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Samples of one load after its warm-up.

@@ -42,8 +42,7 @@ def build() -> argparse.ArgumentParser:
     _evaluate(
         below.add_parser("evaluate", parents=[shared], help="measure a model on a data set of the server")
     )
-    models = below.add_parser("models", parents=[shared], help="what is served")
-    models.set_defaults(run=commands.models)
+    _models(below.add_parser("models", parents=[shared], help="what is served; load, unload, default"))
     _jobs(
         below.add_parser(
             "jobs", parents=[shared], help="list, show, wait, cancel, delete, result, log, report"
@@ -150,6 +149,15 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
         "-o", "--out", action="append", help="report.html, .json, .csv, .png or .npz; may be repeated"
     )
     parser.set_defaults(run=job_commands.evaluate)
+
+
+def _models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "change", nargs="?", choices=("load", "unload", "default"), help="without it: list them"
+    )
+    parser.add_argument("name", nargs="?", help="of the model that is changed")
+    parser.add_argument("--kind", choices=("tokenizer", "generator"), help="where two share the name")
+    parser.set_defaults(run=commands.models)
 
 
 def _jobs(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from service.cli.files import LATENTS, PICTURES, STREAM, SUFFIXES, Task, tasks
+from service.cli.files import LATENTS, PICTURES, STREAM, SUFFIXES, Task, Usage, tasks
 from service.cli.many import carry_out, tell
 
 if TYPE_CHECKING:
@@ -119,17 +119,23 @@ def generate(client: Client, asked: argparse.Namespace) -> int:
 
 
 def models(client: Client, asked: argparse.Namespace) -> int:
-    """What is served."""
-    found = client.models()
+    """What is served; or a model loaded, unloaded, made the default."""
+    if asked.change is None:
+        found = client.models()
+    elif asked.name is None:
+        raise Usage(f"models {asked.change} needs the name of a model: `models` shows them")
+    else:
+        found = [client.change_model(asked.name, asked.change, asked.kind)]
     if asked.json:
         sys.stdout.write(json.dumps([dict(model.facts) for model in found], indent=1) + "\n")
         return 0
-    rows = [("name", "kind", "default", "spec", "licence")]
+    rows = [("name", "kind", "default", "state", "spec", "licence")]
     rows += [
         (
             model.name,
             model.kind,
             "yes" if model.default else "",
+            str(model.facts.get("state") or ""),
             str(model.facts.get("spec_id") or "")[:12],
             str(model.facts.get("licence") or ""),
         )

@@ -259,9 +259,21 @@ def reconstruction(reply: Reply) -> Reconstruction:
 def models(reply: Reply) -> list[Model]:
     """The list of ``/v1/models``."""
     try:
-        return [Model(row["name"], row["kind"], bool(row["default"]), row) for row in reply.json()["data"]]
+        return [_model(facts) for facts in reply.json()["data"]]
     except (KeyError, TypeError):
         raise BadAnswer("JSON that lists no models: is this address ours?") from None
+
+
+def model(reply: Reply) -> Model:
+    """One model."""
+    return _model(reply.json())
+
+
+def _model(facts: Any) -> Model:  # JSON
+    try:
+        return Model(facts["name"], facts["kind"], bool(facts["default"]), facts)
+    except (KeyError, TypeError):
+        raise BadAnswer("JSON that is no model: is this address ours?") from None
 
 
 def _npy(body: bytes) -> NDArray[np.uint8]:

@@ -145,6 +145,15 @@ class AsyncClient:
         """What is served."""
         return await self.run(calls.models())
 
+    async def change_model(
+        self,
+        name: str,
+        change: Literal["load", "unload", "default"],
+        kind: Literal["tokenizer", "generator"] | None = None,
+    ) -> Model:
+        """Load a model and wait until it is warm, give its memory back, or make it the default of its kind."""
+        return await self.run(calls.change_model(name, change, kind))
+
     async def limits(self) -> dict[str, float]:
         """What the server takes."""
         return await self.run(calls.limits())

@@ -152,6 +152,15 @@ class Client:
         """What is served."""
         return self.run(calls.models())
 
+    def change_model(
+        self,
+        name: str,
+        change: Literal["load", "unload", "default"],
+        kind: Literal["tokenizer", "generator"] | None = None,
+    ) -> Model:
+        """Load a model and wait until it is warm, give its memory back, or make it the default of its kind."""
+        return self.run(calls.change_model(name, change, kind))
+
     def limits(self) -> dict[str, float]:
         """What the server takes."""
         return self.run(calls.limits())

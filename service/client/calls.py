@@ -190,6 +190,15 @@ def models() -> Call[list[Model]]:
     return Call("GET", "/v1/models", answers.models)
 
 
+def change_model(
+    name: str,
+    change: Literal["load", "unload", "default"],
+    kind: Literal["tokenizer", "generator"] | None = None,
+) -> Call[Model]:
+    """Load a model, give its memory back, or make it the default of its kind; ``kind`` where two share the name."""
+    return Call("POST", f"/v1/models/{name}/{change}", answers.model, {"kind": kind}, harmless=True)
+
+
 def limits() -> Call[dict[str, float]]:
     """What the server takes: ``max_body_bytes``, ``max_pixels``, ..."""
 

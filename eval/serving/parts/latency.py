@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eval.serving.latencies import Outcome, quantile
+from eval.serving.latencies import Outcome, quantile, worst
 from eval.serving.parts.payloads import SMALL_BYTES, payloads
 from eval.serving.record import Claim, Table
 
@@ -54,8 +54,8 @@ def measure(session: Session) -> tuple[list[Table], list[Claim]]:
                 )
             )
     claims = [
-        Claim.at_most("added p50 of one request up to 200 KB <= 1.5 ms", max(small), SMALL_LIMIT_MS, "ms"),
-        Claim.at_most("added p50 of one request of 3 MB <= 10 ms", max(large), LARGE_LIMIT_MS, "ms"),
+        Claim.at_most("added p50 of one request up to 200 KB <= 1.5 ms", worst(small), SMALL_LIMIT_MS, "ms"),
+        Claim.at_most("added p50 of one request of 3 MB <= 10 ms", worst(large), LARGE_LIMIT_MS, "ms"),
     ]
     return [
         Table(title="Latency of one request at a time", columns=COLUMNS, rows=tuple(rows), notes=NOTES)

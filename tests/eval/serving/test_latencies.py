@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from eval.serving.latencies import Outcome, quantile
+from eval.serving.latencies import Outcome, quantile, worst
 from eval.serving.load import Sample
 
 
@@ -40,6 +40,12 @@ def test_only_what_was_due_in_the_window_counts_and_rates_go_by_arrival() -> Non
     assert outcome.p50_ms == pytest.approx(300)
     assert outcome.refusal_p50_ms == pytest.approx(2)
     assert outcome.batch_size == 3
+
+
+def test_the_worst_of_what_was_not_measured_is_unknown() -> None:
+    assert worst([1.0, 3.0, 2.0]) == 3.0
+    assert math.isnan(worst([1.0, math.nan, 2.0]))
+    assert math.isnan(worst([math.nan, 5.0]))
 
 
 def test_no_samples() -> None:

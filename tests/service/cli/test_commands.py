@@ -99,6 +99,10 @@ def test_generate_pictures_and_latents(
 def test_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     assert "tiny" in capsys.readouterr().out
+    assert main(["models", "load"]) == 2
+    assert "needs the name" in capsys.readouterr().err
+    assert main(["models", "load", "tiny", "--json"]) == 0
+    assert [facts["name"] for facts in json.loads(capsys.readouterr().out)] == ["tiny"]
     assert main(["models", "--json"]) == 0
     assert {"tiny", "shapes"} <= {facts["name"] for facts in json.loads(capsys.readouterr().out)}
 

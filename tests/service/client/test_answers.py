@@ -97,6 +97,7 @@ def test_a_reconstruction() -> None:
 def test_models() -> None:
     row = {"name": "a", "kind": "tokenizer", "default": True, "licence": "CC0-1.0"}
     (model,) = answers.models(reply(json.dumps({"data": [row]}).encode(), "application/json"))
+    assert answers.model(reply(json.dumps(row).encode(), "application/json")) == model
     assert (model.name, model.kind, model.default, model.facts["licence"]) == (
         "a",
         "tokenizer",
