@@ -43,12 +43,28 @@ def deployment(config: WorkConfig) -> serve.Application:
     return Replica.bind()
 
 
+def start_cluster(attempts: int = 3) -> None:
+    """A cluster of this process; on a busy machine Ray's own processes may not find each other within their 30 s.
+
+    Raises:
+        Exception: Ray's own, of the last attempt.
+    """
+    for attempt in range(attempts):
+        try:
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+            return
+        except Exception:  # what Ray raises here is nothing narrower
+            ray.shutdown()
+            if attempt + 1 == attempts:
+                raise
+
+
 def main() -> None:
     """The process."""
     port, plan = sys.argv[1:]
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     config = WorkConfig.load(Path(plan))
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    start_cluster()
     serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
     serve.run(deployment(config), route_prefix="/")
     stop = threading.Event()
