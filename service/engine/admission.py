@@ -6,7 +6,7 @@ Imports no torch; used from the event loop only.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -120,7 +120,11 @@ class JobQueue:
         self._shares: dict[Priority, FairShares[Class]] = {name: FairShares() for name in PRIORITIES}
         self._admitted: dict[int, _Admitted] = {}
         self._cost = 0
-        self._seconds: dict[Priority, float] = dict.fromkeys(PRIORITIES, 0.0)
+        # Predicted seconds, and number, of what waits or runs, by class; a class that has nothing is not there.
+        self._seconds: dict[Priority, defaultdict[Class, float]] = {
+            name: defaultdict(float) for name in PRIORITIES
+        }
+        self._counts: dict[Priority, Counter[Class]] = {name: Counter() for name in PRIORITIES}
 
     @property
     def cost(self) -> int:
@@ -141,9 +145,17 @@ class JobQueue:
         """Whether a job of this model waits or runs."""
         return any(admitted.job.model == model for admitted in self._admitted.values())
 
-    def wait_s(self, priority: Priority) -> float:
-        """Predicted wait of a job that would be admitted now: the work before it, over the workers there are."""
-        before = self._seconds["interactive"] + (self._seconds["batch"] if priority == "batch" else 0.0)
+    def wait_s(self, priority: Priority, kind: Class | None = None) -> float:
+        """Predicted wait of a job that would be admitted now.
+
+        Classes get equal shares, so a job waits for those of its own class before it, as many times as there are
+        classes; and never for more than everything.
+        """
+        urgent = PRIORITIES[: PRIORITIES.index(priority) + 1]
+        before = sum(sum(self._seconds[name].values()) for name in urgent)
+        if kind is not None:
+            classes = sum(len(self._seconds[name].keys() | {kind}) for name in urgent)
+            before = min(before, self._seconds[priority].get(kind, 0.0) * classes)
         return max(0.0, before) / max(1, sum(board.open for board in self.boards))
 
     def put(self, job: Job) -> None:
@@ -152,21 +164,24 @@ class JobQueue:
         Raises:
             QueueFull: with the predicted wait, after which asking again makes sense.
         """
-        wait = self.wait_s(job.priority)
+        kind = (type(job).__name__, job.model, job.cost.bit_length())
+        wait = self.wait_s(job.priority, kind)
         late = job.deadline is not None and time.monotonic() + wait > job.deadline
-        full = self._cost + weight(job) > self._max_cost or wait > self._max_wait_s or late
-        if (full and self._admitted) or len(self._admitted) >= self._max_jobs:
+        full = self._cost + weight(job) > self._max_cost or len(self._admitted) >= self._max_jobs
+        if full:
+            wait = self.wait_s(job.priority)
+        if (full or late or wait > self._max_wait_s) and self._admitted:
             seconds = min(LONGEST_RETRY_S, max(SHORTEST_RETRY_S, wait))
             reason = "x-timeout-ms is shorter than the wait" if late else "the server is busy"
             raise QueueFull(
                 f"{reason} ({len(self._admitted)} requests wait): ask again in {seconds:.1f} s",
                 details={"retry_after_s": round(seconds, 3), "waiting": len(self._admitted)},
             )
-        kind = (type(job).__name__, job.model, job.cost.bit_length())
         self._admitted[job.id] = _Admitted(job, kind, self.rates.seconds(job))
         self._waiting[job.priority].setdefault(kind, deque()).append(job)
         self._cost += weight(job)
-        self._seconds[job.priority] += self._admitted[job.id].seconds
+        self._seconds[job.priority][kind] += self._admitted[job.id].seconds
+        self._counts[job.priority][kind] += 1
 
     def board(self) -> list[tuple[int, Job]]:
         """Take what the workers have room for; (number of the worker, job). These are on board from now on."""
@@ -251,8 +266,9 @@ class JobQueue:
 
     def _forget(self, job_id: int) -> None:
         admitted = self._admitted.pop(job_id)
-        priority = admitted.job.priority
+        priority, kind = admitted.job.priority, admitted.kind
         self._cost -= weight(admitted.job)
-        self._seconds[priority] -= admitted.seconds
-        if not self._admitted:  # nothing is left over by rounding
-            self._seconds = dict.fromkeys(PRIORITIES, 0.0)
+        self._seconds[priority][kind] -= admitted.seconds
+        self._counts[priority][kind] -= 1
+        if not self._counts[priority][kind]:  # nothing is left over by rounding
+            del self._seconds[priority][kind], self._counts[priority][kind]

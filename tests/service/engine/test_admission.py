@@ -138,18 +138,32 @@ def test_refuses_what_would_wait_too_long() -> None:
     waiting.put(job(2, 60))  # 6 s are before it
     assert waiting.wait_s("interactive") == pytest.approx(12.0)
     with pytest.raises(QueueFull) as refusal:
-        waiting.put(job(3, 10))
+        waiting.put(job(3, 60))
     assert refusal.value.headers == {"retry-after": "12", "retry-after-ms": "12000"}
+
+
+def test_a_flood_of_one_class_is_no_wait_for_another() -> None:
+    """Classes have equal shares: who comes with something else is served next, and told so."""
+    waiting = make(max_cost=10**6, max_jobs=999, max_wait_s=10.0)
+    waiting.rates.learn({("Job", "tiny"): 0.1})
+    waiting.put(job(1, 1000))  # 100 s
+    with pytest.raises(QueueFull):
+        waiting.put(job(2, 1000))
+    for number in range(3, 9):
+        waiting.put(job(number, 10))  # 1 s each; two classes share, so the sixth waits for 2 x 5 s
+    with pytest.raises(QueueFull) as refusal:
+        waiting.put(job(9, 10))
+    assert refusal.value.details["retry_after_s"] == pytest.approx(12.0)
 
 
 def test_refuses_at_once_what_cannot_be_in_time() -> None:
     waiting = make(max_cost=10**6)
     waiting.rates.learn({("Job", "tiny"): 0.1})
     waiting.put(job(1, 600))
-    late = Job(id=2, model="tiny", cost=1, submitted_at=0.0, deadline=time.monotonic() + 30)
+    late = Job(id=2, model="tiny", cost=600, submitted_at=0.0, deadline=time.monotonic() + 30)
     with pytest.raises(QueueFull, match="x-timeout-ms is shorter than the wait"):
         waiting.put(late)
-    waiting.put(Job(id=3, model="tiny", cost=1, submitted_at=0.0, deadline=time.monotonic() + 90))
+    waiting.put(Job(id=3, model="tiny", cost=600, submitted_at=0.0, deadline=time.monotonic() + 90))
 
 
 def test_padding_to_a_pinned_bucket_is_work_too() -> None:
