@@ -123,3 +123,14 @@ def test_a_draining_server_takes_no_new_work_and_still_answers(make: Make) -> No
     assert (ready.status_code, ready.json()["error"]["code"]) == (503, "draining")
     assert ask(app, "GET", "/health/live").status_code == 200
     assert code(app) == (200, "")
+
+
+def test_a_silent_worker_makes_the_server_unhealthy(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make(heartbeat_timeout_s=30)
+    engine = app.state.service.engine
+    monkeypatch.setattr(type(engine), "pulse_age_s", 29.0)
+    assert ask(app, "GET", "/health/live").status_code == 200
+    monkeypatch.setattr(type(engine), "pulse_age_s", 31.0)
+    answer = ask(app, "GET", "/health/live")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "worker_silent")
+    assert answer.headers["retry-after"] == "10"
