@@ -28,7 +28,7 @@ from tokenizer.loading import spec_id_of
 ROOT = Path(__file__).resolve().parents[2]
 CLASS_NAMES = ("circle", "square", "star")
 SIDE = 32
-START_S = 120.0
+START_S = 280.0
 
 
 # Codes of the tokenizer `codes`: 3 ** 8 of them, so that an index needs 16 bits.
