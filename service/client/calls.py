@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
@@ -196,7 +197,7 @@ def change_model(
     kind: Literal["tokenizer", "generator"] | None = None,
 ) -> Call[Model]:
     """Load a model, give its memory back, or make it the default of its kind; ``kind`` where two share the name."""
-    return Call("POST", f"/v1/models/{name}/{change}", answers.model, {"kind": kind}, harmless=True)
+    return Call("POST", f"/v1/models/{in_path(name)}/{change}", answers.model, {"kind": kind}, harmless=True)
 
 
 def limits() -> Call[dict[str, float]]:
@@ -213,12 +214,17 @@ def limits() -> Call[dict[str, float]]:
 
 def cancel(request_id: str) -> Call[None]:
     """Drop a request of another connection."""
-    return Call("DELETE", f"/v1/requests/{request_id}", lambda _: None)
+    return Call("DELETE", f"/v1/requests/{in_path(request_id)}", lambda _: None)
 
 
 def health(what: Literal["live", "ready"]) -> Call[bool]:
     """Whether the process answers, or the models are loaded and warm."""
     return Call("GET", f"/health/{what}", lambda _: True)
+
+
+def in_path(name: str) -> str:
+    """A name as one part of a path, whatever letters it has."""
+    return urllib.parse.quote(name, safe="")
 
 
 def _text(value: int | None) -> str | None:

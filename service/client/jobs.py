@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
-from service.client.calls import Call
+from service.client.calls import Call, in_path
 from service.client.errors import BadAnswer, DeadlinePassed, JobFailed
 
 if TYPE_CHECKING:
@@ -142,22 +142,22 @@ def evaluation(asked: Mapping[str, object], idempotency_key: str | None = None) 
 
 def one(base: str, job_id: str) -> Call[Job]:
     """A job."""
-    return Call("GET", f"{base}/{job_id}", read_job)
+    return Call("GET", f"{base}/{in_path(job_id)}", read_job)
 
 
 def cancel(base: str, job_id: str) -> Call[Job]:
     """Ask for its end; one that has ended stays as it is."""
-    return Call("POST", f"{base}/{job_id}/cancel", read_job, harmless=True)
+    return Call("POST", f"{base}/{in_path(job_id)}/cancel", read_job, harmless=True)
 
 
 def delete(base: str, job_id: str) -> Call[None]:
     """A job and its files."""
-    return Call("DELETE", f"{base}/{job_id}", lambda _: None)
+    return Call("DELETE", f"{base}/{in_path(job_id)}", lambda _: None)
 
 
 def file(base: str, job_id: str, name: str, params: Mapping[str, str | None] | None = None) -> Call[bytes]:
     """A file of a job."""
-    return Call("GET", f"{base}/{job_id}/{name}", lambda reply: reply.body, params or {})
+    return Call("GET", f"{base}/{in_path(job_id)}/{name}", lambda reply: reply.body, params or {})
 
 
 def looks() -> Iterator[float]:

@@ -51,6 +51,13 @@ def test_only_harmless_calls_are_repeatable() -> None:
     assert calls.cancel("a").repeatable
 
 
+def test_names_stay_one_part_of_the_path() -> None:
+    assert calls.cancel("../models/a?b").path == "/v1/requests/..%2Fmodels%2Fa%3Fb"
+    sent = calls.change_model("a b", "unload", "generator")
+    assert (sent.method, sent.path, sent.query) == ("POST", "/v1/models/a%20b/unload", {"kind": "generator"})
+    assert sent.repeatable
+
+
 def test_options_go_into_headers_and_defaults_do_not() -> None:
     assert Options().headers() == {}
     options = Options("batch", timeout_s=0.0001, batch_bucket=4, request_id="a", cancel_on_disconnect=False)
