@@ -11,6 +11,7 @@ from diffusion.training import TrainConfig as GeneratorTraining
 from eval.compare.settings import CompareConfig
 from eval.generate import GenerateConfig
 from eval.reconstruct import ReconstructConfig
+from eval.serving.settings import ServingConfig
 from eval.throughput import ThroughputConfig
 from eval.training_speed import TrainingSpeedConfig
 from tokenizer.core.config import Config
@@ -26,6 +27,7 @@ JOBS: dict[str, tuple[type[Config], list[str]]] = {
     "eval.reconstruct": (ReconstructConfig, ["tokenizer=demo", "data.path=pictures", "out=report"]),
     "eval.generate": (GenerateConfig, ["generator=demo", "data.path=pictures", "out=report"]),
     "eval.compare": (CompareConfig, ["data.path=pictures", "data.validation=others", "out=report"]),
+    "eval.serving": (ServingConfig, ["out=report"]),
     "eval.throughput": (ThroughputConfig, ["out=report"]),
     "eval.training_speed": (TrainingSpeedConfig, ["out=report"]),
 }

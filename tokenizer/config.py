@@ -26,23 +26,38 @@ class TokenizerConfig(Config):
             encoder=self.backbone.build_encoder(bottleneck.input_channels),
             bottleneck=bottleneck,
             decoder=self.backbone.build_decoder(),
-            spec=image_spec(channels, self.backbone.spatial_factor, bottleneck.codes),
+            spec=self._spec(bottleneck.codes),
         )
+
+    @property
+    def spec(self) -> LatentSpec:
+        """What the latents are; not measured yet."""
+        with torch.device("meta"):
+            return self._spec(self.bottleneck.build(self.backbone.latent_channels).codes)
+
+    def _spec(self, codes: Codes | None) -> LatentSpec:
+        backbone = self.backbone
+        return image_spec(backbone.latent_channels, backbone.spatial_factor, codes, backbone.num_tokens)
 
     @model_validator(mode="after")
     def _fits(self) -> "TokenizerConfig":
-        with torch.device("meta"):
-            self.bottleneck.build(self.backbone.latent_channels)
+        _ = self.spec
         return self
 
 
-def image_spec(channels: int, spatial_factor: int, codes: Codes | None) -> LatentSpec:
-    """The spec of an image tokenizer that is not measured yet."""
+def image_spec(
+    channels: int,
+    spatial_factor: int,
+    codes: Codes | None,
+    num_tokens: int | tuple[int, int] | None = None,
+) -> LatentSpec:
+    """The spec of an image tokenizer that is not measured yet; with ``num_tokens`` its latent is no grid."""
     if codes is None:
-        return LatentSpec.image(channels, spatial_factor)
+        return LatentSpec.image(channels, spatial_factor, num_tokens=num_tokens)
     return LatentSpec.image(
         channels,
         spatial_factor,
+        num_tokens=num_tokens,
         codebook_size=codes.codebook_size,
         num_codebooks=codes.num_codebooks,
         scales=codes.scales,

@@ -4,7 +4,7 @@ Inference keeps no state on the module: tile plans and caches are arguments, so 
 other's. Pixels x are (B, 3, *S) in [-1, 1]; latents leave normalised (see ``spec.py``).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -87,7 +87,7 @@ class Autoencoder(nn.Module):
     Args:
         encoder: x (B, 3, *S) -> h (B, C_h, *S').
         bottleneck: h -> z (B, C, *S').
-        decoder: z -> x_hat (B, 3, *S).
+        decoder: z -> x_hat (B, 3, *S); of tokens (1d) it takes S too.
         spec: what the latents are.
         spec_id: identity of the saved weights and spec; empty until saved.
     """
@@ -114,7 +114,13 @@ class Autoencoder(nn.Module):
         ``noise`` (B, noise_channels, *S') drives the posterior's sample.
         """
         bottleneck = self.bottleneck(self.encoder(x), sample=sample, noise=noise)
-        return StepOutput(x_hat=self.decoder(bottleneck.z), z=bottleneck.z, bottleneck=bottleneck, target=x)
+        x_hat = self.to_pixels(bottleneck.z, tuple(x.shape[2:]))
+        return StepOutput(x_hat=x_hat, z=bottleneck.z, bottleneck=bottleneck, target=x)
+
+    def to_pixels(self, z: Tensor, size: Size) -> Tensor:
+        """z (B, C, *S') in the tokenizer's own scale -> x_hat (B, 3, *size), ``size`` a multiple of the factors."""
+        x_hat: Tensor = self.decoder(z, size) if self.spec.z.layout == "1d" else self.decoder(z)
+        return x_hat
 
     def encode(
         self,
@@ -128,15 +134,18 @@ class Autoencoder(nn.Module):
     ) -> Latent:
         """x (B, 3, *S) in [-1, 1], any size -> normalised Latent that remembers the size.
 
+        ``num_tokens`` keeps the first tokens of a row of them. Such tokens tell of the whole picture, so that tiles
+        are left aside.
+
         Raises:
             ValueError: if x has the wrong shape, or an option does not fit this family.
         """
-        self._refuse(num_tokens=num_tokens, cache=cache)
+        self._check_options(num_tokens, cache=cache)
         if x.ndim not in (4, 5) or x.shape[1] != 3:
             raise ValueError(f"x must be (B, 3, H, W) or (B, 3, T, H, W), got {tuple(x.shape)}")
         size = tuple(x.shape[2:])
         x = pad_to(x, self.spec.padded(size))
-        if tiles is None:
+        if tiles is None or self.spec.z.layout == "1d":
             h = self.encoder(x)
         else:
             h = tiled_encode(self.encoder, x, tiles, factor=self.spec.z.spatial_factor)
@@ -149,7 +158,8 @@ class Autoencoder(nn.Module):
         out = self.bottleneck(h, sample=sample, noise=noise)
         name = self.spec.z.name
         indices = {} if out.indices is None else {name: out.indices}
-        return Latent({name: self.spec.normalize(out.z)}, size, self.spec_id, indices)
+        latent = Latent({name: self.spec.normalize(out.z)}, size, self.spec_id, indices)
+        return latent if num_tokens is None else first_tokens(latent, num_tokens)
 
     def decode(
         self,
@@ -167,23 +177,47 @@ class Autoencoder(nn.Module):
             ValueError: if the latent belongs to another tokenizer, its shape does not fit its size, or an
                 option does not fit this family.
         """
-        self._refuse(num_tokens=num_tokens, num_steps=num_steps, cache=cache)
+        self._check_options(num_tokens, num_steps=num_steps, cache=cache)
         check_latent(latent, self.spec, self.spec_id)
+        if num_tokens is not None:
+            latent = first_tokens(latent, num_tokens)
         part = self.spec.z
         if part.name in latent.parts:
             z = self.spec.denormalize(latent.z)
         else:
-            z = self.bottleneck.decode_indices(latent.indices[part.name], part.shape(latent.size)[1:])
-        if tiles is None:
-            x_hat: Tensor = self.decoder(z)
+            indices = latent.indices[part.name]
+            grid = indices.shape[-1:] if part.layout == "1d" else part.shape(latent.size)[1:]
+            z = self.bottleneck.decode_indices(indices, tuple(grid))
+        if tiles is None or part.layout == "1d":
+            x_hat = self.to_pixels(z, self.spec.padded(latent.size))
         else:
             x_hat = tiled_decode(self.decoder, z, tiles, factor=self.spec.z.spatial_factor)
         return crop_to(x_hat, latent.size)
 
-    def _refuse(self, **options: object) -> None:
+    def _check_options(self, num_tokens: int | None, **options: object) -> None:
+        if num_tokens is not None and self.spec.z.layout == "1d":
+            self.spec.z.check_tokens(num_tokens)
+        elif num_tokens is not None:
+            options["num_tokens"] = num_tokens
         for name, value in options.items():
             if value is not None:
                 raise ValueError(f"this tokenizer has no {name}: leave it out")
+
+
+def first_tokens(latent: Latent, count: int) -> Latent:
+    """The first ``count`` tokens of every part and of their indices.
+
+    Raises:
+        ValueError: if it has fewer.
+    """
+    have = next(iter({**latent.indices, **latent.parts}.values())).shape[-1]
+    if have < count:
+        raise ValueError(f"the latent has {have} tokens, {count} were asked for: encode the picture again")
+    return replace(
+        latent,
+        parts={name: value[..., :count] for name, value in latent.parts.items()},
+        indices={name: value[..., :count] for name, value in latent.indices.items()},
+    )
 
 
 def check_latent(latent: Latent, spec: LatentSpec, spec_id: str) -> None:
@@ -200,7 +234,7 @@ def check_latent(latent: Latent, spec: LatentSpec, spec_id: str) -> None:
         if name not in latent.parts:
             raise ValueError(f"the latent lacks part {name!r}; it has {', '.join(latent.parts) or 'none'}")
         got = tuple(latent.parts[name].shape[1:])
-        if got != shape:
+        if not spec.part(name).fits(got, shape):
             raise ValueError(
                 f"part {name!r} is {got}, but pixels of {latent.size} need {shape} (without batch)"
             )
@@ -209,7 +243,7 @@ def check_latent(latent: Latent, spec: LatentSpec, spec_id: str) -> None:
 def check_indices(indices: Tensor, part: PartSpec, size: Size) -> None:
     """ValueError if codes (B, ...) are not those of a part for pixels of ``size``."""
     wanted, got = part.index_shape(size), tuple(indices.shape[1:])
-    if got != wanted:
+    if not part.fits(got, wanted):
         raise ValueError(f"indices of {part.name!r} are {got}, but pixels of {size} need {wanted}")
     if indices.is_floating_point() or indices.dtype == torch.bool:
         raise ValueError(f"indices must be integers, not {indices.dtype}")

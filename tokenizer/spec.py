@@ -67,7 +67,37 @@ class PartSpec(Config):
             raise ValueError("scales belong to a 2d part with one codebook")
         if (self.layout == "1d") != (self.num_tokens is not None):
             raise ValueError("num_tokens belongs to layout 1d, and only there")
+        if self.num_tokens is not None and not 1 <= self.token_range[0] <= self.token_range[1]:
+            raise ValueError(f"num_tokens must be at least 1, a range must rise; got {self.num_tokens}")
         return self
+
+    @property
+    def token_range(self) -> tuple[int, int]:
+        """The fewest and the most tokens of a 1d part; equal where the number is fixed.
+
+        Raises:
+            ValueError: if the part is a grid.
+        """
+        if self.num_tokens is None:
+            raise ValueError(f"part {self.name!r} is a grid; it has no number of tokens")
+        return self.num_tokens if isinstance(self.num_tokens, tuple) else (self.num_tokens, self.num_tokens)
+
+    def check_tokens(self, count: int) -> None:
+        """ValueError, saying which there are, where a latent cannot have ``count`` tokens."""
+        low, high = self.token_range
+        if not low <= count <= high:
+            known = f"{low}" if low == high else f"{low} to {high}"
+            raise ValueError(f"part {self.name!r} has {known} tokens, not {count}")
+
+    def fits(self, shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
+        """Whether a sample of ``shape`` is one of ``full``, or of a 1d part the first tokens of one.
+
+        ``full`` is what ``shape`` or ``index_shape`` gives: the largest number of tokens.
+        """
+        if self.layout != "1d":
+            return shape == full
+        low, high = self.token_range
+        return len(shape) == len(full) and shape[:-1] == full[:-1] and low <= shape[-1] <= high
 
     @property
     def index_dtype(self) -> Literal["uint16", "uint32"]:
@@ -96,8 +126,7 @@ class PartSpec(Config):
     def shape(self, size: Size) -> tuple[int, ...]:
         """Shape of one sample (no batch axis) for pixels of ``size``; 1d takes the largest number of tokens."""
         if self.layout == "1d":
-            tokens = self.num_tokens if isinstance(self.num_tokens, int) else (self.num_tokens or (0, 0))[1]
-            return (self.channels, tokens)
+            return (self.channels, self.token_range[1])
         height, width = (-(-side // self.spatial_factor) for side in size[-2:])
         if self.layout == "2d":
             return (self.channels, height, width)
@@ -130,9 +159,12 @@ class LatentSpec(Config):
         codebook_size: int | None = None,
         num_codebooks: int = 1,
         scales: tuple[int, ...] | None = None,
+        num_tokens: int | tuple[int, int] | None = None,
     ) -> LatentSpec:
-        """The spec of an ordinary image family: one part ``z`` on a grid, not measured yet."""
+        """The spec of an ordinary image family: one part ``z`` on a grid or of tokens, not measured yet."""
         part = PartSpec(
+            layout="2d" if num_tokens is None else "1d",
+            num_tokens=num_tokens,
             channels=channels,
             spatial_factor=spatial_factor,
             codebook_size=codebook_size,

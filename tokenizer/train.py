@@ -130,7 +130,7 @@ def model_config(config: TrainConfig) -> TokenizerConfig:
                 f"{parts.backbone.spatial_factor}"
             )
         for regularizer in phase.regularizers:
-            regularizer.check(parts.backbone.latent_channels)
+            regularizer.check(parts.spec.z)
     return parts
 
 

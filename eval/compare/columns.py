@@ -101,9 +101,19 @@ COLUMNS: dict[str, Column] = {
     "cycle_error": Column(
         "again error", "|E(D(z)) - z| over |z|: encoding the reconstruction again", 3, "lower", group="latent"
     ),
-    "prefix_half": Column("PSNR 1/2", "dB from the first half of the channels", 2, "higher", group="latent"),
+    "prefix_half": Column(
+        "PSNR 1/2",
+        "dB from the first half of the channels, or of a row of tokens",
+        2,
+        "higher",
+        group="latent",
+    ),
     "prefix_quarter": Column(
-        "PSNR 1/4", "dB from the first quarter of the channels", 2, "higher", group="latent"
+        "PSNR 1/4",
+        "dB from the first quarter of the channels, or of a row of tokens",
+        2,
+        "higher",
+        group="latent",
     ),
     "parameters": Column("M params", "millions of parameters", 3, scale=1e6, group="cost"),
     "gflops": Column("GFLOPs", "encoding and decoding one picture; a multiply-add is two", 3, group="cost"),

@@ -1,4 +1,4 @@
-"""What a latent is worth when only its first channels arrive.
+"""What a latent is worth when only its first channels, or the first of its row of tokens, arrive.
 
 Source: Chen et al. 2025, DC-AE 1.5: Accelerating Diffusion Model Convergence with Structured Latent Space, arXiv
 2508.00413 (the first channels carry the object, the rest its details).
@@ -19,14 +19,14 @@ from tokenizer.spec import Latent
 
 
 class PrefixPSNR:
-    """Mean PSNR of reconstructions from the first ``ceil(share * C)`` channels.
+    """Mean PSNR of reconstructions from the first ``ceil(share * C)`` channels, or tokens where they are a row.
 
     The channels that did not arrive are 0 in the tokenizer's own scale (what training with dropped channels
     shows a decoder), or their mean over the data (the best guess for one that never saw a channel dropped);
     whichever gives the higher PSNR over the whole set counts.
 
     Args:
-        share: of the channels that arrive.
+        share: of the channels or tokens that arrive.
     """
 
     def __init__(self, share: float) -> None:
@@ -38,8 +38,12 @@ class PrefixPSNR:
         """Add uint8 pictures (B, 3, R, R) and their latent.
 
         Raises:
-            NotComputedError: if the latent is discrete, or has several parts or too few channels.
+            NotComputedError: if the latent is a discrete grid, has several parts or too few channels, or is a row of
+                which no shorter one decodes.
         """
+        if len(tokenizer.spec.parts) == 1 and tokenizer.spec.z.layout == "1d":
+            self._row(tokenizer, real, latent)
+            return
         keep = self._channels(tokenizer)
         z = latent.z
         zero = tokenizer.spec.normalize(torch.zeros_like(z[:, :, :1, :1]).expand_as(z))
@@ -57,6 +61,19 @@ class PrefixPSNR:
             for mse in self._mse.values()
         ]
         return (max(psnr),)
+
+    def _row(self, tokenizer: Tokenizer, real: Tensor, latent: Latent) -> None:
+        low, high = tokenizer.spec.z.token_range
+        keep = math.ceil(high * self.share - 1e-9)
+        if not low <= keep < high:
+            raise NotComputedError(
+                f"a row that decodes with {keep} of its {high} tokens", "this one does not"
+            )
+        error = mean_squared_error(
+            real.cpu(), to_uint8(tokenizer.decode(latent, num_tokens=keep)).cpu()
+        ).tolist()
+        for found in self._mse.values():
+            found += error
 
     def _channels(self, tokenizer: Tokenizer) -> int:
         parts = tokenizer.spec.parts

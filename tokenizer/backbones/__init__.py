@@ -1,9 +1,10 @@
 """Every family of encoder and decoder. A new one is a file here, a member of the union, and a test.
 
-A backbone's configuration has ``latent_channels``, ``spatial_factor``, ``build_encoder(out_channels)`` and
-``build_decoder()``; if its latent can lose channels, ``latent_layers()`` too (``tokenizer/slice.py``). Both networks
-have ``blocks()``, the modules whose activations may be recomputed in the backward pass (``layers/recompute.py``):
-most of the network, none of them inside another.
+A backbone's configuration (``BackboneSettings``) has ``latent_channels``, ``spatial_factor``,
+``build_encoder(out_channels)`` and ``build_decoder()``; where the latent is a row of tokens, ``num_tokens``, and its
+decoder takes the picture's size too; if its latent can lose channels, ``latent_layers()`` (``tokenizer/slice.py``).
+Both networks have ``blocks()``, the modules whose activations may be recomputed in the backward pass
+(``layers/recompute.py``): most of the network, none of them inside another.
 """
 
 from typing import Annotated
@@ -13,13 +14,21 @@ from pydantic import Field
 from tokenizer.backbones.dcae import DCAEConfig
 from tokenizer.backbones.kl import KLBackboneConfig
 from tokenizer.backbones.litevae import LiteVAEConfig
+from tokenizer.backbones.query1d import Query1DConfig
 from tokenizer.backbones.taesd import TAESDConfig
 from tokenizer.backbones.vit import ViTConfig
 from tokenizer.backbones.vqgan import VQGANConfig
 from tokenizer.backbones.vqgan_plus import VQGANPlusConfig
 
 BackboneConfig = Annotated[
-    DCAEConfig | KLBackboneConfig | LiteVAEConfig | TAESDConfig | ViTConfig | VQGANConfig | VQGANPlusConfig,
+    DCAEConfig
+    | KLBackboneConfig
+    | LiteVAEConfig
+    | Query1DConfig
+    | TAESDConfig
+    | ViTConfig
+    | VQGANConfig
+    | VQGANPlusConfig,
     Field(discriminator="kind"),
 ]
 

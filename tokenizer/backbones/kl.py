@@ -9,11 +9,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tokenizer.core.config import Config
+from tokenizer.backbones.base import BackboneSettings
 from tokenizer.layers.resnet import Decoder, Encoder, GroupNorm
 
 
-class KLBackboneConfig(Config):
+class KLBackboneConfig(BackboneSettings):
     """Autoencoder of latent diffusion (LDM, arXiv 2112.10752); the defaults are f8c4 as published.
 
     ``encoder_attention`` and ``decoder_attention`` are positions in ``widths`` (0: full resolution) where attention

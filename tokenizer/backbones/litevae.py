@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tokenizer.core.config import Config
+from tokenizer.backbones.base import BackboneSettings
 from tokenizer.layers.resnet import (
     Conv3x3,
     Decoder,
@@ -117,7 +117,7 @@ class Encoder(nn.Module):
                 yield from (*network.down, *network.mid, *network.up)
 
 
-class LiteVAEConfig(Config):
+class LiteVAEConfig(BackboneSettings):
     """Wavelet encoder of U-Nets, decoder of latent diffusion (LiteVAE, arXiv 2405.14477); the defaults are LiteVAE-B.
 
     ``self_modulated`` takes every group norm out of the decoder, and the attention that needs one, and makes its

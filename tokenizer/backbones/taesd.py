@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from tokenizer.core.config import Config
+from tokenizer.backbones.base import BackboneSettings
 
 
 class Block(nn.Module):
@@ -86,7 +86,7 @@ def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, padding=1)
 
 
-class TAESDConfig(Config):
+class TAESDConfig(BackboneSettings):
     """Tiny autoencoder (TAESD, github.com/madebyollin/taesd); the defaults are TAESD's f8c4.
 
     Blocks are listed from the pixels down for the encoder, from the latent up for the decoder.

@@ -14,18 +14,16 @@ from einops import rearrange
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from tokenizer.backbones.base import BackboneSettings
 from tokenizer.core.config import Config
 from tokenizer.layers.transformer import (
-    GELUFeedForward,
+    FEED_FORWARDS,
     LearnedPositions,
     RotaryPositions,
     SinCosPositions,
-    SwiGLUFeedForward,
     Transformer,
     init_linear,
 )
-
-_FEED_FORWARDS: dict[str, type[nn.Module]] = {"swiglu": SwiGLUFeedForward, "gelu": GELUFeedForward}
 
 
 class Encoder(nn.Module):
@@ -104,7 +102,7 @@ SIZES: dict[str, ViTSize] = {  # ViTok, table 1
 }
 
 
-class ViTConfig(Config):
+class ViTConfig(BackboneSettings):
     """Vision transformers with encoder and decoder of any two sizes (ViTok, arXiv 2501.09755; BSQ-ViT, 2406.07548).
 
     The defaults are ViTok S-B/16 with 16 channels: E = H W C / P^2 = 4096 floats for 256x256 pixels.
@@ -173,7 +171,7 @@ class ViTConfig(Config):
             width=size.width,
             depth=size.depth,
             heads=size.heads,
-            feed_forward=_FEED_FORWARDS[self.feed_forward],
+            feed_forward=FEED_FORWARDS[self.feed_forward],
             positions=positions,
             bias=self.bias,
             pre_norm=self.pre_norm,

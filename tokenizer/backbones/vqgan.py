@@ -14,11 +14,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tokenizer.core.config import Config
+from tokenizer.backbones.base import BackboneSettings
 from tokenizer.layers.resnet import Decoder, Encoder, GroupNorm, MakeNorm, SpatialNorm
 
 
-class VQGANConfig(Config):
+class VQGANConfig(BackboneSettings):
     """Convolutional VQGAN (arXiv 2012.09841), MoVQ with decoder_norm spatial; the defaults are LlamaGen's VQ-16.
 
     ``inner_channels`` is the latent's width inside the network, ``latent_channels`` that of the codes.

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tokenizer.core.config import Config
+from tokenizer.backbones.base import BackboneSettings
 from tokenizer.layers.resnet import Downsample, GroupNorm, Upsample
 
 
@@ -108,7 +108,7 @@ class Decoder(nn.Module):
             yield from stage.children()
 
 
-class VQGANPlusConfig(Config):
+class VQGANPlusConfig(BackboneSettings):
     """MaskBit's modernised VQGAN (VQGAN+, arXiv 2409.16211); the defaults are its 12-bit f16 tokenizer."""
 
     kind: Literal["vqgan_plus"] = "vqgan_plus"

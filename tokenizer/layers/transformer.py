@@ -143,6 +143,12 @@ class SwiGLUFeedForward(nn.Module):
         return out
 
 
+FEED_FORWARDS: dict[str, Callable[[int, bool], nn.Module]] = {
+    "swiglu": SwiGLUFeedForward,
+    "gelu": GELUFeedForward,
+}
+
+
 class Block(nn.Module):
     """Attention, then the feed-forward, each behind a norm and with its residual (pre-norm)."""
 

@@ -13,9 +13,14 @@ from tokenizer.regularizers.consistency import LatentConsistencyConfig
 from tokenizer.regularizers.dropping import ChannelDroppingConfig
 from tokenizer.regularizers.equivariance import EquivarianceConfig
 from tokenizer.regularizers.noise import LatentNoiseConfig
+from tokenizer.regularizers.token_dropping import TokenDroppingConfig
 
 RegularizerConfig = Annotated[
-    ChannelDroppingConfig | EquivarianceConfig | LatentConsistencyConfig | LatentNoiseConfig,
+    ChannelDroppingConfig
+    | EquivarianceConfig
+    | LatentConsistencyConfig
+    | LatentNoiseConfig
+    | TokenDroppingConfig,
     Field(discriminator="kind"),
 ]
 

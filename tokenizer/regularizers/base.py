@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tokenizer.core.config import Config
 from tokenizer.model import Autoencoder, StepOutput, crop_to
+from tokenizer.spec import PartSpec
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -51,8 +52,8 @@ class RegularizerSettings(Config):
 
     weight: float = Field(default=1.0, ge=0, description="of its penalty, where it has one")
 
-    def check(self, latent_channels: int) -> None:
-        """ValueError naming the field, where it cannot work on a latent of so many channels."""
+    def check(self, part: PartSpec) -> None:
+        """ValueError naming the field, where it cannot work on such a latent."""
 
 
 class Regularized(nn.Module):
@@ -82,7 +83,8 @@ class Regularized(nn.Module):
         z = bottleneck.z
         for regularizer in regularizers:
             z, x = regularizer.perturb(z, x, draw)
-        step = StepOutput(self.model.decoder(z), z, bottleneck, target=x, keys=draw.keys)
+        x_hat = self.model.to_pixels(z, tuple(x.shape[2:]))
+        step = StepOutput(x_hat, z, bottleneck, target=x, keys=draw.keys)
         penalties = {
             kind: value
             for kind, regularizer in zip(self.regularizers, regularizers, strict=True)

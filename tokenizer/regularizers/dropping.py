@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tokenizer.core import seeding
 from tokenizer.regularizers.base import Draw, Regularizer, RegularizerSettings
+from tokenizer.spec import PartSpec
 
 
 class ChannelDropping(Regularizer):
@@ -73,9 +74,9 @@ class ChannelDroppingConfig(RegularizerSettings):
             raise ValueError(f"counts must rise from at least 1, got {list(self.counts)}")
         return self
 
-    def check(self, latent_channels: int) -> None:
+    def check(self, part: PartSpec) -> None:
         """ValueError if a count is not below the latent's channels."""
-        refuse_counts(self.counts, latent_channels)
+        refuse_counts(self.counts, part.channels)
 
     def build(self) -> ChannelDropping:
         """The regularizer."""

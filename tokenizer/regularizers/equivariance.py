@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from tokenizer.core import seeding
 from tokenizer.regularizers.base import Draw, Regularizer, RegularizerSettings
+from tokenizer.spec import PartSpec
 
 STEPS = 32  # scales are whole numbers of 1/32
 
@@ -128,6 +129,13 @@ class EquivarianceConfig(RegularizerSettings):
     )
     min_scale: float = Field(0.25, gt=0, lt=1)
     rotate: bool = Field(True, description="quarter turns as well as scales")
+
+    def check(self, part: PartSpec) -> None:
+        """ValueError where the latent is no grid that could turn with the picture."""
+        if part.layout == "1d" and self.latent_probability > 0:
+            raise ValueError(
+                "eq_vae: a row of tokens has no grid to scale and turn: set latent_probability=0"
+            )
 
     def build(self) -> Equivariance:
         """The regularizer."""

@@ -43,7 +43,7 @@ def walk(model: Autoencoder, x: Tensor, z: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        h, x_hat = model.encoder(x), model.decoder(z)
+        h, x_hat = model.encoder(x), model.to_pixels(z, tuple(x.shape[2:]))
     (h.square().mean() + x_hat.square().mean()).backward()
     return sum(kept.values())
 

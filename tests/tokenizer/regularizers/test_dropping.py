@@ -5,6 +5,7 @@ import torch
 
 from tokenizer.regularizers.base import Draw
 from tokenizer.regularizers.dropping import ChannelDropping, ChannelDroppingConfig
+from tokenizer.spec import PartSpec
 
 
 def draw(first: int, count: int) -> Draw:
@@ -55,6 +56,6 @@ def test_impossible_counts_are_refused_with_the_field() -> None:
         ChannelDroppingConfig.parse({"counts": [4, 2]})
     config = ChannelDroppingConfig(counts=(2, 8))
     with pytest.raises(ValueError, match="counts must be below the latent's 8 channels"):
-        config.check(8)
+        config.check(PartSpec(channels=8))
     with pytest.raises(ValueError, match="counts must be below the latent's 8 channels"):
         config.build().kept(8, torch.arange(2))

@@ -9,13 +9,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from tokenizer.backbones.base import BackboneSettings
 from tokenizer.backbones.dcae.blocks import Activation, Block, EfficientViTBlock, Norm, ResBlock
 from tokenizer.backbones.dcae.network import Decoder, Encoder
 from tokenizer.backbones.dcae.resampling import Downsampling, Upsampling
-from tokenizer.core.config import Config
 
 
-class DCAEConfig(Config):
+class DCAEConfig(BackboneSettings):
     """Deep compression autoencoder (DC-AE, arXiv 2410.10733); the defaults are f32c32 as published.
 
     Stages run from full resolution to the latent. A depth of 0 for the first one makes that side's stem (the

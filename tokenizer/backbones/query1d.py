@@ -1,0 +1,218 @@
+"""Pictures as a row of tokens: queries read the patches, and mask tokens at every patch read the queries' answers.
+
+Source: Yu et al. 2024, An Image is Worth 32 Tokens for Reconstruction and Generation (TiTok), arXiv 2406.07550,
+section 3.2 (both networks) and appendix A (sizes).
+
+Letters: B batch, C channels, P patch side, H' W' = H/P W/P patches, N queries, K <= N tokens, D width.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from einops import rearrange
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from tokenizer.backbones.base import BackboneSettings
+from tokenizer.core.config import Config
+from tokenizer.layers.transformer import (
+    FEED_FORWARDS,
+    Grid,
+    LearnedPositions,
+    RotaryPositions,
+    Transformer,
+    init_linear,
+)
+
+DEVIATION = 0.02
+
+
+class RowPositions(nn.Module):
+    """Positions of a sequence that begins with a grid and ends with a row of tokens.
+
+    The grid has those of ``grid_positions``, the row learned ones, and no rotation: where a token stands tells
+    nothing of a place in the picture.
+
+    Args:
+        grid_positions: (tokens, grid) -> (tokens, angles or None).
+        num_tokens: N.
+        width: D.
+    """
+
+    def __init__(self, grid_positions: nn.Module, num_tokens: int, width: int) -> None:
+        super().__init__()
+        self.grid_positions = grid_positions
+        self.table = nn.Parameter(DEVIATION * torch.randn(num_tokens, width))
+
+    def forward(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Tensor | None]:
+        """tokens (B, H' W' + K, D), K at most N; the angles (H' W' + K, channels of a head / 2) or None."""
+        cells = grid[0] * grid[1]
+        patches, angles = self.grid_positions(tokens[:, :cells], grid)
+        row = tokens[:, cells:]
+        row = row + self.table[: row.shape[1]].to(row)
+        if angles is not None:
+            angles = torch.cat([angles, angles.new_zeros(row.shape[1], angles.shape[1])])
+        return torch.cat([patches, row], dim=1), angles
+
+
+class Encoder(nn.Module):
+    """Patches and N queries through one transformer; what became of the queries is projected.
+
+    Args:
+        out_channels: C_h.
+        patch: P.
+        num_tokens: N.
+        body: its positions are ``RowPositions``, which hold the queries.
+    """
+
+    def __init__(self, out_channels: int, patch: int, num_tokens: int, body: Transformer) -> None:
+        super().__init__()
+        self.patch = patch
+        self.num_tokens = num_tokens
+        self.patch_embed = nn.Linear(3 * patch * patch, body.width)
+        self.body = body
+        self.project_out = nn.Linear(body.width, out_channels)
+        for layer in (self.patch_embed, self.project_out):
+            init_linear(layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, 3, H, W) in [-1, 1] -> h (B, C_h, N)."""
+        grid = (x.shape[2] // self.patch, x.shape[3] // self.patch)
+        patches = rearrange(x, "b c (h i) (w j) -> b (h w) (c i j)", i=self.patch, j=self.patch)
+        tokens = self.patch_embed(patches)  # (B, H' W', D)
+        queries = tokens.new_zeros(len(x), self.num_tokens, tokens.shape[2])
+        tokens = self.body(torch.cat([tokens, queries], dim=1), grid)
+        h: Tensor = self.project_out(tokens[:, -self.num_tokens :])
+        return h.transpose(1, 2).contiguous()
+
+    def blocks(self) -> Iterator[nn.Module]:
+        """The modules whose activations may be recomputed instead of kept."""
+        yield from self.body.blocks
+
+
+class Decoder(nn.Module):
+    """A mask token for every patch and K tokens through one transformer; the patches become pixels.
+
+    Args:
+        latent_channels: C.
+        patch: P.
+        body: its positions are ``RowPositions``.
+    """
+
+    def __init__(self, latent_channels: int, patch: int, body: Transformer) -> None:
+        super().__init__()
+        self.patch = patch
+        self.project_in = nn.Linear(latent_channels, body.width)
+        self.mask = nn.Parameter(DEVIATION * torch.randn(body.width))
+        self.body = body
+        self.head = nn.Linear(body.width, 3 * patch * patch)
+        for layer in (self.project_in, self.head):
+            init_linear(layer)
+
+    def forward(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
+        """z (B, C, K), K at most N, and the picture's size, a multiple of P -> x_hat (B, 3, *size)."""
+        grid = (size[0] // self.patch, size[1] // self.patch)
+        cells = grid[0] * grid[1]
+        row = self.project_in(z.transpose(1, 2))  # (B, K, D)
+        masks = self.mask.to(row).expand(len(z), cells, -1)
+        tokens = self.body(torch.cat([masks, row], dim=1), grid)
+        patches = self.head(tokens[:, :cells])
+        x_hat: Tensor = rearrange(
+            patches, "b (h w) (c i j) -> b c (h i) (w j)", h=grid[0], i=self.patch, j=self.patch
+        )
+        return x_hat.contiguous()
+
+    def blocks(self) -> Iterator[nn.Module]:
+        """The modules whose activations may be recomputed instead of kept."""
+        yield from self.body.blocks
+
+
+class Query1DSize(Config):
+    """How large a body is."""
+
+    width: int = Field(ge=8)
+    depth: int = Field(ge=1, description="number of blocks")
+    heads: int = Field(ge=1)
+
+
+SIZES: dict[str, Query1DSize] = {  # TiTok, appendix A
+    "S": Query1DSize(width=512, depth=8, heads=8),
+    "B": Query1DSize(width=768, depth=12, heads=12),
+    "L": Query1DSize(width=1024, depth=24, heads=16),
+}
+
+
+class Query1DConfig(BackboneSettings):
+    """A picture as a row of tokens, by queries and mask tokens (TiTok, arXiv 2406.07550).
+
+    The defaults are TiTok-L-32's networks. With ``min_tokens`` any prefix of at least so many tokens decodes, which is
+    worth something if training has dropped tokens from the end (regularizer ``token_dropping``).
+    """
+
+    kind: Literal["query1d"] = "query1d"
+    latent_channels: int = Field(12, ge=1)
+    tokens: int = Field(32, ge=1, description="of a picture, whatever its size")
+    min_tokens: int | None = Field(
+        None, ge=1, description="the shortest prefix that decodes; none: all of them"
+    )
+    patch: int = Field(16, ge=1, description="pixels a side of a patch")
+    encoder: Literal["S", "B", "L"] | Query1DSize = "L"
+    decoder: Literal["S", "B", "L"] | Query1DSize = "L"
+    positions: Literal["rotary", "learned"] = Field("learned", description="of the patches")
+    learned_side: int = Field(16, ge=1, description="grid of learned positions; other grids resize it")
+    feed_forward: Literal["gelu", "swiglu"] = "gelu"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Query1DConfig":
+        if self.min_tokens is not None and self.min_tokens > self.tokens:
+            raise ValueError(f"min_tokens {self.min_tokens} must not be above tokens, {self.tokens}")
+        for name in ("encoder", "decoder"):
+            size = self.size(getattr(self, name))
+            if size.width % size.heads:
+                raise ValueError(f"{name}: width {size.width} must be a multiple of heads, {size.heads}")
+            if self.positions == "rotary" and (size.width // size.heads) % 4:
+                raise ValueError(
+                    f"{name}: rotary positions need width / heads, {size.width // size.heads}, to be a multiple of 4; "
+                    "or take positions learned"
+                )
+        return self
+
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels a side that pictures are padded to a multiple of."""
+        return self.patch
+
+    @property
+    def num_tokens(self) -> int | tuple[int, int]:
+        """Of a latent."""
+        return self.tokens if self.min_tokens is None else (self.min_tokens, self.tokens)
+
+    def size(self, named: str | Query1DSize) -> Query1DSize:
+        """The size that a name of TiTok's table stands for."""
+        return named if isinstance(named, Query1DSize) else SIZES[named]
+
+    def build_encoder(self, out_channels: int) -> Encoder:
+        """x -> h with ``out_channels`` channels."""
+        body = self._body(self.size(self.encoder))
+        return Encoder(out_channels=out_channels, patch=self.patch, num_tokens=self.tokens, body=body)
+
+    def build_decoder(self) -> Decoder:
+        """z -> x_hat."""
+        return Decoder(self.latent_channels, self.patch, self._body(self.size(self.decoder)))
+
+    def _body(self, size: Query1DSize) -> Transformer:
+        grid: nn.Module
+        if self.positions == "rotary":
+            grid = RotaryPositions(size.width // size.heads)
+        else:
+            grid = LearnedPositions(size.width, self.learned_side)
+        return Transformer(
+            width=size.width,
+            depth=size.depth,
+            heads=size.heads,
+            feed_forward=FEED_FORWARDS[self.feed_forward],
+            positions=RowPositions(grid, self.tokens, size.width),
+            bias=True,
+            pre_norm=True,
+        )
