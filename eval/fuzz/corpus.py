@@ -5,6 +5,7 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, Literal, get_args
 
@@ -170,7 +171,7 @@ def form(random: Random) -> Body:
 
 
 MAKERS: dict[Kind, Callable[[Random], Body]] = {
-    **{kind: (lambda random, kind=kind: picture(kind, random)) for kind in PICTURES},
+    **{kind: partial(picture, kind) for kind in PICTURES},
     "safetensors": safetensors,
     "npy": npy,
     "raw": raw,

@@ -188,8 +188,8 @@ def safetensors_header(body: Body, random: Random) -> Body:
                 struct.pack("<Q", random.choice((0, 1, 2**20, 2**40, 2**63, 2**64 - 1))) + body.data[8:]
             )
         case _:
-            text = json.dumps(header)[:-1] + f', "{name}": ' + json.dumps(header[name]) + "}"
-            return Body(struct.pack("<Q", len(text)) + text.encode() + data)
+            twice = (json.dumps(header)[:-1] + f', "{name}": ' + json.dumps(header[name]) + "}").encode()
+            return Body(struct.pack("<Q", len(twice)) + twice + data)
     return Body(with_header(header, data))
 
 

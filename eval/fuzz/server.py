@@ -95,7 +95,7 @@ class Talk:
         self._connection = None
 
 
-def attack(url: str, seed: int, count: int, *, timeout_s: float = 60.0) -> Told:
+def attack(url: str, seed: int, count: int, *, timeout_s: float = 120.0) -> Told:
     """Send ``count`` harmed inputs, one after the other, until one is answered as none may be."""
     talk, told = Talk(url, timeout_s), Told()
     own = _own_latents(talk)

@@ -62,7 +62,7 @@ def envelope(request: Request, service: Service) -> Envelope:
     timeout_ms = _whole_number(request, "x-timeout-ms", int(1000 * service.settings.request_timeout_s))
     bucket, decode_bucket = _buckets(request, service.settings.max_batch)
     priority = request.headers.get("x-priority")
-    if priority not in (None, *get_args(Priority)):
+    if priority is not None and priority not in get_args(Priority):
         raise InvalidParameter(
             f"x-priority is {priority[:64]!r}: send {' or '.join(get_args(Priority))}", param="x-priority"
         )

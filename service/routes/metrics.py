@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -22,7 +22,9 @@ ANSWER = {
     "description": "Prometheus' text format.",
     "content": {"text/plain": {"schema": {"type": "string"}, "example": "tessera_requests_in_flight 1.0\n"}},
 }
-ERRORS = {status: answer for status, answer in error_answers(404).items() if status in (401, 403, 404, 500)}
+ERRORS: dict[int | str, dict[str, Any]] = {  # OpenAPI is JSON
+    status: answer for status, answer in error_answers(404).items() if status in (401, 403, 404, 500)
+}
 
 
 @router.get("/metrics", response_class=Response, responses={200: ANSWER, **ERRORS})
