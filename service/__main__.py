@@ -41,9 +41,11 @@ class DrainingServer(uvicorn.Server):
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn, and remember the loop that signals must reach."""
+        """As uvicorn, and remember the loop that signals must reach and, for jobs, the port that there is."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        if self._service.jobs is not None and self.started:
+            self._service.jobs.listens_on(self.servers[0].sockets[0].getsockname()[1])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: drain. Second: end now. Nothing is raised again afterwards, as the end is a clean one."""

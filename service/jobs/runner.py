@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from service.errors import InternalError, ServiceError
 from service.jobs import locks
@@ -19,7 +20,7 @@ from service.jobs.kinds import KINDS
 from service.jobs.record import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from service.jobs.desk import Desk
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from service.jobs.surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 IDLE_S = 2.0
 FLUSH_S = 1.0
@@ -154,7 +157,7 @@ class Runner:
             self._wake[lane].clear()
             record = None
             if not self._around.is_ending() and (lane != "requests" or self._around.is_ready()):
-                record = await self._desk(lambda store: store.claim(lane, self._name, self._limits.lease_s))
+                record = await self._sure(lambda store: store.claim(lane, self._name, self._limits.lease_s))
             if record is not None:
                 await self._one(record)
                 continue
@@ -225,7 +228,7 @@ class Runner:
 
     async def _end(self, record: JobRecord, ending: Ending) -> None:
         if ending.state == "queued":
-            await self._desk(
+            await self._sure(
                 lambda store: store.release(
                     record.id, self._name, after_s=ending.after_s, interrupted=ending.interrupted
                 )
@@ -244,7 +247,7 @@ class Runner:
                 error=ending.error,
             )
 
-        kept = await self._desk(finish)
+        kept = await self._sure(finish)
         logger.info(
             "job %s (%s) %s%s",
             record.id,
@@ -257,7 +260,7 @@ class Runner:
         """Renew leases, notice what other servers asked for or left, forget what has expired."""
         while True:
             await asyncio.sleep(self._limits.lease_s / 3)
-            rows = await self._desk(lambda store: store.renew(self._name, self._limits.lease_s))
+            rows = await self._sure(lambda store: store.renew(self._name, self._limits.lease_s))
             held = {record.id: record for record in rows}
             for job_id in list(self._running):
                 if job_id not in held or held[job_id].cancel_asked:  # lost, or to be cancelled
@@ -268,10 +271,10 @@ class Runner:
     async def _recover(self) -> None:
         dead = [
             name
-            for name in await self._desk(lambda store: store.servers())
+            for name in await self._sure(lambda store: store.servers())
             if name != self._name and not locks.is_held(self._servers / name)
         ]
-        for job_id in await self._desk(lambda store: store.recover(dead)):
+        for job_id in await self._sure(lambda store: store.recover(dead)):
             logger.warning("job %s was left by a server that ended: it is back in the line", job_id)
         for name in dead:
             (self._servers / name).unlink(missing_ok=True)
@@ -279,23 +282,32 @@ class Runner:
             self.wake(lane)
 
     async def _sweep(self) -> None:
-        for job_id in await self._desk(lambda store: store.expire()):
+        for job_id in await self._sure(lambda store: store.expire()):
             await asyncio.to_thread(self._folders.remove, job_id)
-        known = await self._desk(lambda store: store.ids())
+        known = await self._sure(lambda store: store.ids())
         await asyncio.to_thread(self._folders.sweep, known)
 
     async def _flush(self) -> None:
         """Write the latest progress into the rows, and count them."""
         while True:
-            self.counts = await self._desk(lambda store: store.counts())
+            self.counts = await self._sure(lambda store: store.counts())
             await asyncio.sleep(FLUSH_S)
             for job_id in list(self._unsaved):
                 self._unsaved.discard(job_id)
                 news = self._news.get(job_id)
                 if news is not None:
-                    await self._desk(
+                    await self._sure(
                         lambda store, job_id=job_id, news=news: store.progress(job_id, self._name, news)
                     )
+
+    async def _sure(self, work: Callable[[JobStore], T]) -> T:
+        """Ask the store until it answers: a full or slow disk delays jobs, and loses none."""
+        while True:
+            try:
+                return await self._desk(work)
+            except sqlite3.OperationalError as error:
+                logger.error("the job store in TESSERA_STATE cannot be used (%s): trying again", error)
+                await asyncio.sleep(IDLE_S)
 
 
 def _told(error: ServiceError) -> Json:

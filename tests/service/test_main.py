@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -14,10 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
+import uvicorn
 
+from service.__main__ import DrainingServer
 from tests.service.conftest import (
     ROOT,
     Server,
@@ -210,3 +214,25 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_jobs_learn_the_port_that_was_free() -> None:
+    heard: list[int] = []
+
+    async def nothing(scope: object, receive: object, send: object) -> None:
+        return
+
+    async def course() -> int:
+        config = uvicorn.Config(nothing, port=0, lifespan="off", log_config=None)
+        service = SimpleNamespace(jobs=SimpleNamespace(listens_on=heard.append))
+        server = DrainingServer(config, service)  # type: ignore[arg-type]  # all that it asks of one
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup()
+        port: int = server.servers[0].sockets[0].getsockname()[1]
+        await server.shutdown()
+        return port
+
+    port = asyncio.run(course())
+    assert heard == [port]
+    assert port > 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from service.errors import InternalError, NotFinite
 from service.jobs import locks
+from service.jobs import runner as runner_module
 from service.jobs.kind import Again, Refused, Run
 from service.jobs.record import JobRecord, Progress
 from service.jobs.runner import Runner
@@ -304,6 +306,29 @@ def test_progress_is_told_and_kept(tmp_path: Path, open_store: OpenStore, told: 
         assert job.id not in runner.news
 
     assert run(tmp_path, store, course)[1].progress == Progress(4, 4, "steps")
+
+
+def test_a_disk_that_fails_for_a_while_loses_no_job(
+    tmp_path: Path, open_store: OpenStore, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    monkeypatch.setattr(runner_module, "IDLE_S", 0.05)
+    finish, failures = store.finish, [1, 2, 3]
+
+    def failing(*arguments: Any, **options: Any) -> bool:
+        if failures:
+            failures.pop()
+            raise sqlite3.OperationalError("database or disk is full")
+        return finish(*arguments, **options)
+
+    monkeypatch.setattr(store, "finish", failing)
+    store.add(new(1))
+
+    async def course(_: Runner) -> None:
+        await until(ended(store))
+
+    row = run(tmp_path, store, course)[1]
+    assert (row.state, row.attempts, told.begun) == ("succeeded", 1, [row.id])
 
 
 def test_folders_go_with_their_jobs(tmp_path: Path, open_store: OpenStore, told: Told) -> None:
