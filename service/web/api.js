@@ -1,6 +1,6 @@
 // Talks to the server: one function for requests, one error for everything that can go wrong.
 
-const MAX_TRIES = 6;
+const MAX_TRIES = 20; // a full server says when to come back; whoever waits can stop
 const KEY_SLOT = "tessera-key";
 
 /** Any failure; the message is the server's own sentence where it gave one. */

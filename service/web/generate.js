@@ -5,7 +5,7 @@ import { generateAll, startsFromPictures } from "./generation.js";
 import { announce, clearError, element, fillSelect, randomSeed, readSeed, reveal, showError, working } from "./page.js";
 import { stem } from "./pictures.js";
 import { offerStart } from "./result.js";
-import { layTiles, offerGrid, showResult, showStep } from "./results.js";
+import { dropPreviews, layTiles, offerGrid, showResult, showStep } from "./results.js";
 import { remember } from "./router.js";
 import { server } from "./server.js";
 
@@ -186,6 +186,7 @@ async function generate() {
     if (error.name !== "AbortError") throw error;
   } finally {
     running = null;
+    dropPreviews();
     setRunning(false);
   }
 }

@@ -42,6 +42,12 @@ export function showStep(place, { step, numSteps, preview }) {
   if (before) URL.revokeObjectURL(before);
 }
 
+/** Takes away previews of pictures that will not come. */
+export function dropPreviews() {
+  for (const picture of element("results").querySelectorAll(".preview")) URL.revokeObjectURL(picture.src);
+  for (const part of element("results").querySelectorAll(".preview, .bar")) part.remove();
+}
+
 /** Puts a picture in its place; `open(result)` is called when it is chosen. */
 export function showResult(place, result, open) {
   const figure = element("results").children[place];

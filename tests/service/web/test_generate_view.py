@@ -83,6 +83,7 @@ def test_stop_gives_up_what_runs(visitor: Any, stub: Any) -> None:
     visitor.click("#generate-button")
     visitor.wait(lambda: visitor.text("generate-note") == "Stopped.", "it went on")
     assert visitor.text("generate-button") == "Generate"
+    assert not visitor.visible(".result .preview")
     assert visitor.hidden("error")
 
 
@@ -116,7 +117,7 @@ def test_the_grid_is_one_file(visitor: Any, stub: Any, tmp_path: Any) -> None:
     visitor.click("#save-grid")
     saved = tmp_path / "demo-seed-5.png"
     visitor.wait(lambda: saved.is_file() and saved.stat().st_size > 0, "nothing was saved")
-    grid = np.asarray(Image.open(saved).convert("RGB"))
+    grid = np.asarray(Image.open(io.BytesIO(saved.read_bytes())).convert("RGB"))
     assert grid.shape == (64, 3 * 64 + 2 * 8, 3)
     for place in range(3):
         picture = np.asarray(Image.open(io.BytesIO(stub.generated[place, 5])).convert("RGB"))

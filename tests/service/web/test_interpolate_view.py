@@ -124,7 +124,7 @@ def test_the_strip_and_the_latents_are_saved(visitor: Any, stub: Any, tmp_path: 
     for name, file in (("strip", strip), ("latents", latents)):
         visitor.click(f"#mix-save-{name}")
         visitor.wait(lambda file=file: file.is_file() and file.stat().st_size > 0, "nothing was saved")
-    assert Image.open(strip).size == (5 * 64 + 4 * 4, 64)
+    assert Image.open(io.BytesIO(strip.read_bytes())).size == (5 * 64 + 4 * 4, 64)
     assert latents.read_bytes() == stub.bodies("/v1/decode")[-1]
 
 
