@@ -132,13 +132,8 @@ def to_host(tensor: Tensor) -> NDArray[Any]:  # float32 latents and uint8 pixels
     return host.numpy()
 
 
-def pad_pixels(pixels: Pixels, size: tuple[int, ...]) -> Pixels:
-    """uint8 (..., H, W, 3) -> (..., *size, 3), the last rows and columns repeated, as the tokenizer itself would."""
-    return pad_edges(pixels, size, first=pixels.ndim - 3)
-
-
 def pad_edges(array: NDArray[Any], size: tuple[int, ...], *, first: int) -> NDArray[Any]:  # of any type
-    """The axes from ``first`` on grow to ``size``, their last values repeated."""
+    """The axes from ``first`` on grow to ``size``, their last values repeated, as the tokenizer itself would."""
     widths = [(0, 0)] * array.ndim
     for axis, side in enumerate(size, start=first):
         widths[axis] = (0, side - array.shape[axis])

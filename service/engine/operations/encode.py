@@ -19,7 +19,6 @@ from service.engine.operations.base import (
     Pass,
     latent_headers,
     pad_edges,
-    pad_pixels,
     pad_rows,
     pin,
     scaled,
@@ -155,12 +154,9 @@ def prepare(models: Models, model: str, body: Pictures) -> Picture:
             )
         original = pictures[0][None] if len(pictures) == 1 else np.stack(pictures)
         source_bytes = sum(map(len, files))
-    if original.dtype == np.uint8:
-        size = (original.shape[1], original.shape[2])
-        padded = pad_pixels(original, spec.padded(size))
-    else:
-        size = (original.shape[2], original.shape[3])
-        padded = pad_edges(original, spec.padded(size), first=2)
+    first = 1 if original.dtype == np.uint8 else 2  # N H W 3, or N 3 H W
+    size = (original.shape[first], original.shape[first + 1])
+    padded = pad_edges(original, spec.padded(size), first=first)
     # A body's view is read-only, which torch must not be given.
     tensor = torch.from_numpy(padded if padded.flags.writeable else padded.copy())
     return Picture(model, size, pin(tensor, models.device), original, source_bytes)

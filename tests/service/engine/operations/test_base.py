@@ -12,7 +12,6 @@ import torch
 from service.engine.operations.base import (
     from_pixels,
     pad_edges,
-    pad_pixels,
     pad_rows,
     picture_answer,
     to_host,
@@ -39,7 +38,7 @@ def test_values_beyond_the_range_are_clamped_and_nan_is_grey() -> None:
 
 def test_padding_equals_the_tokenizers_own() -> None:
     pixels = picture(5, 7)
-    ours = from_pixels([torch.from_numpy(pad_pixels(pixels, (8, 12)))], CPU, torch.float32)
+    ours = from_pixels([torch.from_numpy(pad_edges(pixels, (8, 12), first=0))], CPU, torch.float32)
     theirs = pad_to(from_pixels([torch.from_numpy(pixels)], CPU, torch.float32), (8, 12))
     assert torch.equal(ours, theirs)
 

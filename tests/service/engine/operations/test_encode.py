@@ -12,7 +12,7 @@ import torch
 from service import wire
 from service.engine.messages import Answer, Convention, DecodeJob, EncodeJob
 from service.engine.models import Models, load
-from service.engine.operations.base import Pass, from_pixels, pad_pixels, to_pixels
+from service.engine.operations.base import Pass, from_pixels, pad_edges, to_pixels
 from service.engine.operations.decode import Decode
 from service.engine.operations.encode import Encode
 from service.errors import WrongShape
@@ -149,7 +149,7 @@ def test_indices_go_out_and_come_back(kind: str, tmp_path: Path) -> None:
     models = load(worker_settings({"tiny": folder}))
     tokenizer, pixels = models.tokenizers["tiny"], picture(33, 47)
     padded = tokenizer.spec.padded((33, 47))
-    x = from_pixels([torch.from_numpy(pad_pixels(pixels, padded))], models.device, models.dtype)
+    x = from_pixels([torch.from_numpy(pad_edges(pixels, padded, first=0))], models.device, models.dtype)
     with torch.inference_mode():
         latent = tokenizer.encode(x)
     answer = run(models, pixels, what="indices")
