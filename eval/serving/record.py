@@ -6,6 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+from pydantic import field_validator
+
 from eval import machine
 from eval.report import writable, write_text
 from eval.serving.settings import Part
@@ -24,6 +26,14 @@ class Table(Config):
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+
+    @field_validator("rows")
+    @classmethod
+    def _unknown_is_none(cls, rows: tuple[tuple[Cell, ...], ...]) -> tuple[tuple[Cell, ...], ...]:
+        return tuple(
+            tuple(None if isinstance(cell, float) and math.isnan(cell) else cell for cell in row)
+            for row in rows
+        )
 
 
 class Claim(Config):

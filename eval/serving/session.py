@@ -17,7 +17,7 @@ from eval.serving.bare import BarePlan
 from eval.serving.cores import Cores, available, split
 from eval.serving.free_model import save_free_tokenizer, save_random_tokenizer
 from eval.serving.load import Asked, Plan
-from eval.serving.processes import HOST, Running, run_bare
+from eval.serving.processes import HOST, Running, Server, run_bare
 from eval.serving.work import Operation, WorkConfig
 from tokenizer import loading
 from tokenizer.config import TokenizerConfig
@@ -177,7 +177,7 @@ class Session:
         asked = [Asked("/health/live", None, {}, "GET")]
         return Plan(HOST, 0, asked, "open", every_s=every_s, seconds=seconds)
 
-    def _running(self, server: servers.Server) -> Running:
+    def _running(self, server: Server) -> Running:
         name = "".join(letter if letter.isalnum() else "-" for letter in server.name.lower())
         return Running(server, self.cores, self.folder / f"{name}.log")
 

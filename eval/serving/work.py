@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,10 +27,11 @@ from tokenizer.core.config import Config
 from tokenizer.spec import Latent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
+# Stages of an operation: a body -> an item of its own kind; items -> an array each.
+Before = Callable[[bytes], Any]
+Core = Callable[[Sequence[Any]], "Sequence[NDArray[Any]]"]
 Operation = Literal["encode", "decode", "reconstruct", "generate"]
 CODEC_THREADS = 2  # as the service has before and after its network
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -83,7 +85,7 @@ class Work:
                 config.generator, tokenizer=self._tokenizer, device=config.device, dtype=dtype
             )
         self._pool = ThreadPoolExecutor(CODEC_THREADS)
-        self._stages = {
+        self._stages: dict[str, tuple[Before, Core]] = {
             "encode": (self._read_picture, self._encode),
             "decode": (self._read_latent, self._decode),
             "reconstruct": (self._read_picture, self._reconstruct),

@@ -34,7 +34,9 @@ def measure(session: Session) -> tuple[list[Table], list[Claim]]:
     bare = session.bare(
         [session.bare_plan(case.work, case.requests, calls=config.calls, batches=False) for case in cases]
     )
-    rows, small, large = [], [], []
+    rows = []
+    small: list[float] = []
+    large: list[float] = []
     with session.ours() as server:
         for case, reference in zip(cases, bare, strict=True):
             plan = session.closed(session.for_ours(case.work, case.requests), 1)

@@ -99,7 +99,7 @@ def shapes(session: Session) -> list[Asked]:
 def _watched(server: Running, seconds: float, _: object) -> list[tuple[float, int]]:
     """(seconds, bytes) until the load ends."""
     start = time.monotonic()
-    sizes = []
+    sizes: list[tuple[float, int]] = []
     while (at := time.monotonic() - start) < seconds or not sizes:
         size = server.resident_bytes()
         if size is not None:

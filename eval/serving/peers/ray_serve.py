@@ -33,14 +33,14 @@ def deployment(config: WorkConfig) -> serve.Application:
         def __init__(self) -> None:
             self._work = Work(config)
 
-        @serve.batch(max_batch_size=config.max_batch, batch_wait_timeout_s=BATCH_WAIT_S)
+        @serve.batch(max_batch_size=config.max_batch, batch_wait_timeout_s=BATCH_WAIT_S)  # type: ignore[untyped-decorator]  # not installed where types are checked
         async def run(self, bodies: list[bytes]) -> list[bytes]:
             return await asyncio.to_thread(self._work.run, bodies)
 
         async def __call__(self, request: Request) -> Response:
             return Response(await self.run(await request.body()), media_type=config.media_type)
 
-    return Replica.bind()
+    return Replica.bind()  # type: ignore[attr-defined]  # the decorator adds it
 
 
 def start_cluster(attempts: int = 3) -> None:

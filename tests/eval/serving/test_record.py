@@ -65,10 +65,10 @@ def test_a_part_is_kept_and_read_again(tmp_path: Path) -> None:
     assert read_part(tmp_path / "b.json") is None
 
 
-def test_infinity_is_text_in_json(tmp_path: Path) -> None:
+def test_infinity_is_text_in_json_and_what_is_unknown_is_null(tmp_path: Path) -> None:
     endless = Table(title="t", columns=("a",), rows=((math.inf,), (math.nan,)))
     save(part(tables=[endless]), tmp_path / "a.json")
-    assert json.loads((tmp_path / "a.json").read_text())["tables"][0]["rows"] == [["inf"], ["nan"]]
+    assert json.loads((tmp_path / "a.json").read_text())["tables"][0]["rows"] == [["inf"], [None]]
 
 
 def test_all_claims_of_a_report() -> None:
