@@ -11,6 +11,7 @@ import logging
 import sqlite3
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from service.errors import InternalError, ServiceError
@@ -117,7 +118,7 @@ class Runner:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for record in await self._desk(lambda store: store.renew(self._name, self._limits.lease_s)):
-            await self._desk(lambda store, job_id=record.id: store.release(job_id, self._name))
+            await self._desk(partial(_put_back, record.id, self._name))
         (self._servers / self._name).unlink(missing_ok=True)
         if self._lock is not None:
             locks.release(self._lock)
@@ -296,9 +297,7 @@ class Runner:
                 self._unsaved.discard(job_id)
                 news = self._news.get(job_id)
                 if news is not None:
-                    await self._sure(
-                        lambda store, job_id=job_id, news=news: store.progress(job_id, self._name, news)
-                    )
+                    await self._sure(partial(_note, job_id, self._name, news))
 
     async def _sure(self, work: Callable[[JobStore], T]) -> T:
         """Ask the store until it answers: a full or slow disk delays jobs, and loses none."""
@@ -308,6 +307,14 @@ class Runner:
             except sqlite3.OperationalError as error:
                 logger.error("the job store in TESSERA_STATE cannot be used (%s): trying again", error)
                 await asyncio.sleep(IDLE_S)
+
+
+def _put_back(job_id: str, server: str, store: JobStore) -> bool:
+    return store.release(job_id, server)
+
+
+def _note(job_id: str, server: str, news: Progress, store: JobStore) -> None:
+    store.progress(job_id, server, news)
 
 
 def _told(error: ServiceError) -> Json:
