@@ -80,14 +80,16 @@ class ForeignPipeline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client is imported, which reads it once
         import diffusers
 
-        diffusers.utils.logging.disable_progress_bar()
-        diffusers.utils.logging.set_verbosity_error()
+        library: Any = diffusers  # its types are partial
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
         if importlib.util.find_spec("transformers") is not None:
             import transformers
 
-            transformers.utils.logging.disable_progress_bar()
+            texts: Any = transformers  # as above
+            texts.utils.logging.disable_progress_bar()
         try:
-            pipeline = diffusers.DiffusionPipeline.from_pretrained(
+            pipeline = library.DiffusionPipeline.from_pretrained(
                 source.path, dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
             ).to(device)
         except ImportError as error:
@@ -147,7 +149,7 @@ class ForeignPipeline:
     @contextmanager
     def tiled(self, wanted: bool) -> Iterator[None]:
         """Decode in tiles inside, where the pipeline's autoencoder can."""
-        vae = getattr(self._pipeline, "vae", None)
+        vae: Any = getattr(self._pipeline, "vae", None)
         if not wanted or not hasattr(vae, "enable_tiling"):
             yield
             return
@@ -288,4 +290,5 @@ def _to_bytes(
         )
         pictures = rows if isinstance(first, Tensor) else rows.permute(0, 3, 1, 2)
     scaled = (pictures.float() * 255).nan_to_num(0.0).round().clamp(0, 255)
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    bytes_: Tensor = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return bytes_
