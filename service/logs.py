@@ -9,6 +9,7 @@ import contextvars
 import json
 import logging
 import sys
+import warnings
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -84,4 +85,6 @@ def configure(level: str, form: Format, process: str = "") -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    logging.getLogger("python_multipart").setLevel("ERROR")  # it warns of every damaged form that is sent
+    # These warn of every damaged form and picture that is sent; the sender is told.
+    logging.getLogger("python_multipart").setLevel("ERROR")
+    warnings.filterwarnings("ignore", module="PIL")

@@ -73,6 +73,10 @@ class Metrics:
             buckets=FILLS,
             registry=registry,
         )
+        self._count_events(registry)
+        self._describe_models(registry)
+
+    def _count_events(self, registry: CollectorRegistry) -> None:
         self._rejected = Counter(
             "tessera_rejected",
             "Requests refused without being run, by the code told.",
@@ -92,6 +96,8 @@ class Metrics:
         self._previews = Counter(
             "tessera_previews_dropped", "Previews not sent, as the client was slow.", registry=registry
         )
+
+    def _describe_models(self, registry: CollectorRegistry) -> None:
         self._warm_up = Gauge(
             "tessera_warmup_seconds", "Loading and warming up.", ("kind", "model"), registry=registry
         )
