@@ -164,17 +164,17 @@ class Core:
             task = job.payload
             task.marks["core_start"] = time.monotonic()
             logger.debug("%s %d joins with %d pictures", type(task.job).__name__, job.id, job.rows)
-            for error in stepping.join(
+            for problem in stepping.join(
                 task, task.payload, arrived=task.job.submitted_at, pinned=job.pinned, beside=rows
             ):
-                self._outcomes.failed(task, error)
+                self._outcomes.failed(task, problem)
         for task in stepping.drop(lambda task: task.gone):
             self._gone(task)
         ticked = stepping.tick()
         for _ in range(ticked.memory_short):
             self._outcomes.memory_short(ticked.rows)
-        for task, error in ticked.failed:
-            self._outcomes.failed(task, error)
+        for task, problem in ticked.failed:
+            self._outcomes.failed(task, problem)
         for advanced in ticked.advanced:
             run = advanced.run
             self._outcomes.advanced(run.owner, run.step, run.num_steps, advanced.clean)

@@ -149,8 +149,7 @@ def load_one(models: Models, source: ModelSource) -> Model:
         if source.kind == "tokenizer":
             model = tokenizer.load(source.path, device=str(models.device), dtype=models.dtype)
             if models.device.type == "cuda" and isinstance(model, nn.Module):
-                # Convolutions there are fastest in it. torch's types know the argument of tensors only.
-                model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                _lay_out(model)
             return model
         if source.pipeline is not None:
             return ForeignPipeline.load(source, device=models.device, dtype=models.dtype)
@@ -161,6 +160,12 @@ def load_one(models: Models, source: ModelSource) -> Model:
         raise ValueError(
             f"{source.kind} {source.name!r} in {source.path} cannot be loaded: {error}"
         ) from error
+
+
+def _lay_out(model: nn.Module) -> None:
+    """Weights as convolutions of CUDA are fastest with; those of video have five axes, for which it is not."""
+    if all(weight.ndim != 5 for weight in model.parameters()):
+        model.to(memory_format=torch.channels_last)
 
 
 def weights_bytes(model: object) -> int:

@@ -73,7 +73,8 @@ class Replica:
     async def launch(self, models: tuple[ModelSource, ...]) -> None:
         """Start a process with these models and return at once; a Ready tells when it has them."""
         loop = asyncio.get_running_loop()
-        self._outbox = outbox = queue.SimpleQueue()
+        outbox: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._outbox = outbox
         settings = self._settings and replace(self._settings, models=models)
         self._handle = handle = await asyncio.to_thread(spawn, settings)
         self.heard_at = time.monotonic()

@@ -296,7 +296,7 @@ class Stepping(Generic[T]):
         """The host queues one pass ahead of the device, so that it never idles, and not two."""
         if not z.is_cuda:
             return
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         event.record()
         if self._ahead is not None:
             self._ahead.synchronize()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -83,7 +84,7 @@ class Warmup:
                 late = bucket > 1 and time.monotonic() > until
                 if not left or late or not self._costs.holds(kind, pixels, bucket):
                     continue
-                seconds = self._measure(lambda run=runs[kind][pixels], rows=bucket: run(rows))
+                seconds = self._measure(partial(runs[kind][pixels], bucket))
                 known = best.get((kind, pixels), math.inf)
                 if seconds is None:
                     self._costs.too_much(kind, pixels, bucket)
@@ -108,7 +109,7 @@ class Warmup:
                 rows = 2 * bucket  # with and without class
                 try:
                     denoiser.record(rows, device)
-                    seconds = self._measure(lambda rows=bucket, step=step: step(rows))
+                    seconds = self._measure(partial(step, bucket))
                 except RuntimeError as error:
                     logger.warning("steps of %d rows cannot be recorded: %s", bucket, error)
                     seconds = None
@@ -146,10 +147,7 @@ class Warmup:
             x = torch.zeros(rows, 3, *size, device=self._models.device, dtype=self._models.dtype)
             return model.encode(x, tiles=self._models.tiles(size))
 
-        return {
-            math.prod(size): lambda rows, size=size: encode(rows, size)  # type: ignore[misc]  # size is bound
-            for size in _sizes(self._models, model)
-        }
+        return {math.prod(size): partial(encode, size=size) for size in _sizes(self._models, model)}
 
     def _decodes(self, model: Tokenizer) -> dict[int, Callable[[int], object]]:
         """Decoding by pixels of a picture; each takes the rows."""
@@ -165,10 +163,7 @@ class Warmup:
             return to_pixels(model.decode(many, tiles=self._models.tiles(size)))
 
         latents: dict[tuple[int, ...], Latent] = {}
-        return {
-            math.prod(size): lambda rows, size=size: decode(rows, size)  # type: ignore[misc]  # size is bound
-            for size in _sizes(self._models, model)
-        }
+        return {math.prod(size): partial(decode, size=size) for size in _sizes(self._models, model)}
 
 
 def _sizes(models: Models, model: Tokenizer) -> list[tuple[int, ...]]:
@@ -204,6 +199,6 @@ def seconds_per_cost(models: Models, costs: Costs) -> dict[tuple[str, str], floa
     for name, tokenizer in models.tokenizer_of.items():
         step, decode = (costs.seconds_per_pixel(kind) for kind in (("step", name), ("decode", tokenizer)))
         if step is not None and decode is not None:
-            units = 1 + TYPICAL_STEPS / STEPS_PER_DECODE
-            rates["GenerateJob", name] = (TYPICAL_STEPS * step + decode) / units
+            cost_per_pixel = 1 + TYPICAL_STEPS / STEPS_PER_DECODE
+            rates["GenerateJob", name] = (TYPICAL_STEPS * step + decode) / cost_per_pixel
     return rates

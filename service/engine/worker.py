@@ -14,6 +14,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -121,7 +122,7 @@ class Worker:
             elif isinstance(message, LoadModel):
                 self._loader.submit(self._load, message.source)
             elif isinstance(message, UnloadModel):
-                self._ready.chore(lambda asked=message: self._unload(asked))
+                self._ready.chore(partial(self._unload, message))
             else:
                 self._take(message)
         self._loader.shutdown(cancel_futures=True)
