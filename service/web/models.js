@@ -9,7 +9,15 @@ const LOAD = "/v1/models/{name}/load";
 const UNLOAD = "/v1/models/{name}/unload";
 const DEFAULT = "/v1/models/{name}/default";
 /** Metrics as people call them. */
-export const NAMED = { psnr: "PSNR, dB", ssim: "SSIM", lpips: "LPIPS", rfid: "rFID", fid: "FID", ms_ssim: "MS-SSIM" };
+export const NAMED = {
+  psnr: "PSNR, dB",
+  ssim: "SSIM",
+  ms_ssim: "MS-SSIM",
+  lpips_vgg: "LPIPS (VGG)",
+  lpips_alex: "LPIPS (AlexNet)",
+  rfid: "rFID",
+  fid: "FID",
+};
 let fail = () => {};
 
 /** Call once; `onFailure(error)` hears what goes wrong with loading. */
