@@ -86,7 +86,7 @@ class ForeignPipeline:
         if importlib.util.find_spec("transformers") is not None:
             import transformers
 
-            texts: Any = transformers  # as above
+            texts: Any = transformers  # its types are partial too
             texts.utils.logging.disable_progress_bar()
         try:
             pipeline = library.DiffusionPipeline.from_pretrained(

@@ -136,7 +136,7 @@ def test_the_base_is_a_cuda_image_in_one_version() -> None:
 @pytest.mark.parametrize("job", JOBS)
 def test_stage_installs_its_extra_pinned_and_no_tools(job: str) -> None:
     runs = [rest for keyword, rest in STAGES[job].instructions if keyword == "RUN"]
-    extra = {"service": "serve otel"}.get(job, job)
+    extra = {"service": "serve otel pipelines"}.get(job, job)
     assert any(f"pyproject.toml {extra} >" in run for run in runs)
     for keyword, rest in chain(job):
         if keyword == "RUN" and "pip install" in rest:
@@ -263,7 +263,7 @@ def test_health_checks_are_python_that_compiles() -> None:
         ("tokenizer", ["train"]),
         ("diffusion", ["train"]),
         ("eval", ["eval", "bench", "peers"]),
-        ("service", ["serve", "otel"]),
+        ("service", ["serve", "otel", "pipelines"]),
     ],
 )
 def test_packages_import_only_what_their_image_installs(package: str, extras: list[str]) -> None:
