@@ -6,6 +6,10 @@ import pytest
 
 from service.engine.messages import ModelSource, WorkerSettings
 from service.engine.models import Models, load
+from tests.service.engine.bench import bench, gate
+from tests.service.engine.scripted import script
+
+__all__ = ["bench", "gate", "script"]  # fixtures
 
 
 def worker_settings(folders: dict[str, Path], **changes: object) -> WorkerSettings:

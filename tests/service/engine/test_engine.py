@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
-import os
-import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import Any
 
 import pytest
 
-from service.engine import replica as module
 from service.engine.engine import Engine
 from service.engine.messages import (
     Answer,
@@ -25,21 +17,12 @@ from service.engine.messages import (
     Dropped,
     Failure,
     Job,
-    LoadModel,
     MemoryShort,
-    ModelFailed,
-    ModelLoaded,
-    ModelSource,
-    ModelUnloaded,
     Progress,
     Ready,
     StartFailed,
-    Stop,
-    UnloadModel,
-    WorkerSettings,
 )
 from service.errors import (
-    InvalidParameter,
     NotFinite,
     NotReady,
     QueueFull,
@@ -48,121 +31,15 @@ from service.errors import (
     WorkerDied,
 )
 from service.settings import Settings
-
-
-@dataclass
-class ScriptedProcess:
-    """Stands for the process: alive until its pipe is closed or it is killed."""
-
-    theirs: Connection
-    pid: int = 4711
-    exitcode: int | None = None
-
-    def is_alive(self) -> bool:
-        return self.exitcode is None
-
-    def kill(self) -> None:
-        if self.exitcode is None:
-            self.exitcode = -9
-            with suppress(OSError), socket.socket(fileno=os.dup(self.theirs.fileno())) as end:
-                end.shutdown(socket.SHUT_RDWR)  # as the kernel does; close alone wakes no reader
-
-    def join(self, _: float) -> None:
-        return
-
-
-@dataclass
-class ScriptedHandle:
-    """What ``spawn`` gives."""
-
-    process: ScriptedProcess
-    connection: Connection
-
-    def kill(self) -> None:
-        self.process.kill()
-
-    def describe_end(self) -> str:
-        return "signal 9"
-
-
-@dataclass
-class Script:
-    """The other end: tests say what it sends and look at what it received."""
-
-    received: list[object] = field(default_factory=list)
-    spawned: list[ScriptedHandle] = field(default_factory=list)
-    greeting: object = field(default_factory=lambda: Ready("cpu", "float32"))
-    on_job: Callable[[Connection, Job], None] = lambda pipe, job: pipe.send(answer(job))
-    on_other: Callable[[Connection, Any], None] = lambda pipe, message: None
-    asked: list[WorkerSettings] = field(default_factory=list)
-    threads: list[threading.Thread] = field(default_factory=list)
-
-    def spawn(self, settings: WorkerSettings) -> ScriptedHandle:
-        self.asked.append(settings)
-        ours, theirs = multiprocessing.Pipe()
-        handle = ScriptedHandle(ScriptedProcess(theirs), ours)
-        self.spawned.append(handle)
-        thread = threading.Thread(target=self._serve, args=(theirs,))
-        self.threads.append(thread)
-        thread.start()
-        return handle
-
-    def _serve(self, pipe: Connection) -> None:
-        try:
-            if self.greeting is not None:
-                pipe.send(self.greeting)
-            while not isinstance(message := pipe.recv(), Stop):
-                self.received.append(message)
-                if isinstance(message, Job):
-                    self.on_job(pipe, message)
-                else:
-                    self.on_other(pipe, message)
-        except (EOFError, OSError):
-            return
-        finally:
-            pipe.close()
-
-
-def answer(job: Job) -> Answer:
-    return Answer(job.id, b"done", "text/plain", {}, 1, {"core": 1.0}, core_seconds=0.001)
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
-    script = Script()
-    monkeypatch.setattr(module, "spawn", script.spawn)
-    yield script
-    for handle in script.spawned:
-        handle.kill()
-    for thread in script.threads:
-        thread.join(10)
-
-
-@asynccontextmanager
-async def running(script: Script, **settings: Any) -> AsyncIterator[Engine]:
-    problems: list[str] = []
-    engine = Engine(Settings(drain_timeout_s=0.5, **settings), None, problems.append)  # type: ignore[arg-type]
-    await engine.start()
-    if isinstance(script.greeting, Ready):
-        await until(lambda: engine.status is not None)
-    try:
-        yield engine
-    finally:
-        await engine.stop()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
-def job(engine: Engine, cost: int = 10) -> Job:
-    return Job(id=engine.next_id(), model="tiny", cost=cost, submitted_at=0.0)
-
-
-def silent(_: Connection, __: Job) -> None:
-    """A worker that is busy for ever."""
+from tests.service.engine.scripted import (
+    Script,
+    answer,
+    job,
+    named,
+    running,
+    silent,
+    until,
+)
 
 
 def test_a_job_is_answered(script: Script) -> None:
@@ -354,10 +231,6 @@ def test_what_cannot_be_sent_ends_the_worker_instead_of_hanging(
     assert "cannot be sent" in caplog.text
 
 
-def named(engine: Engine, request_id: str, **changes: Any) -> Job:
-    return Job(id=engine.next_id(), model="tiny", cost=10, submitted_at=0.0, request_id=request_id, **changes)
-
-
 def test_a_request_is_cancelled_by_its_id_waiting_or_running(script: Script) -> None:
     script.on_job = silent
 
@@ -454,97 +327,6 @@ def test_two_devices_share_the_jobs_and_one_death_loses_only_its_own(script: Scr
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    asyncio.run(course())
-
-
-EXTRA = ModelSource("tokenizer", "extra", "/models/extra")
-SETTINGS = WorkerSettings(
-    models=(), device="cpu", dtype="float32", max_pixels=64, max_batch=1, batch_pixels=64, tile_above_pixels=64,
-    tile_side=8, before_threads=1, after_threads=1, log_level="info",
-)  # fmt: skip
-
-
-@asynccontextmanager
-async def with_settings(script: Script, **settings: Any) -> AsyncIterator[Engine]:
-    engine = Engine(Settings(drain_timeout_s=0.5, **settings), SETTINGS, print)
-    await engine.start()
-    await until(lambda: all(board.open for board in engine._queue.boards))
-    try:
-        yield engine
-    finally:
-        await engine.stop()
-
-
-def test_a_model_is_loaded_everywhere_and_by_those_who_start_later(script: Script) -> None:
-    script.on_other = lambda pipe, message: pipe.send(
-        ModelLoaded("tokenizer", "extra", 100, 0.5)
-        if isinstance(message, LoadModel)
-        else ModelUnloaded(message.kind, message.name)
-    )
-
-    async def course() -> None:
-        async with with_settings(script, device="cpu,cpu") as engine:
-            assert (await engine.load(EXTRA)).memory_bytes == 100
-            assert script.received == [LoadModel(EXTRA)] * 2
-            script.spawned[0].process.kill()
-            await until(lambda: len(script.asked) == 3)
-            assert [settings.models for settings in script.asked] == [(), (), (EXTRA,)]
-            await until(lambda: all(board.open for board in engine._queue.boards))
-            await engine.unload("tokenizer", "extra")
-            assert script.received[2:] == [UnloadModel("tokenizer", "extra")] * 2
-
-    asyncio.run(course())
-
-
-def test_a_model_that_one_worker_cannot_load_is_served_by_none(script: Script) -> None:
-    def other(pipe: Connection, message: Any) -> None:
-        if isinstance(message, LoadModel) and pipe is script.spawned[0].process.theirs:
-            pipe.send(ModelFailed("tokenizer", "extra", InvalidParameter("it is damaged")))
-        elif isinstance(message, LoadModel):
-            pipe.send(ModelLoaded("tokenizer", "extra", 100, 0.5))
-
-    script.on_other = other
-
-    async def course() -> None:
-        async with with_settings(script, device="cpu,cpu") as engine:
-            with pytest.raises(InvalidParameter, match="damaged"):
-                await engine.load(EXTRA)
-            await until(lambda: UnloadModel("tokenizer", "extra") in script.received)
-            script.spawned[1].process.kill()
-            await until(lambda: len(script.asked) == 3)
-            assert script.asked[2].models == ()
-
-    asyncio.run(course())
-
-
-def test_the_death_of_a_worker_ends_a_load(script: Script) -> None:
-    async def course() -> None:
-        async with with_settings(script) as engine:
-            task = asyncio.create_task(engine.load(EXTRA))
-            await until(lambda: LoadModel(EXTRA) in script.received)
-            script.spawned[0].process.kill()
-            with pytest.raises(WorkerDied):
-                await task
-
-    asyncio.run(course())
-
-
-def test_unloading_waits_for_the_jobs_of_the_model(script: Script) -> None:
-    pipes: list[tuple[Connection, Job]] = []
-    script.on_job = lambda pipe, work: pipes.append((pipe, work))
-    script.on_other = lambda pipe, message: pipe.send(ModelUnloaded(message.kind, message.name))
-
-    async def course() -> None:
-        async with with_settings(script) as engine:
-            running_job = asyncio.create_task(engine.submit(job(engine)))
-            await until(lambda: bool(pipes))
-            unloading = asyncio.create_task(engine.unload("tokenizer", "tiny"))
-            await asyncio.sleep(0.1)
-            assert not unloading.done()
-            pipes[0][0].send(answer(pipes[0][1]))
-            await unloading
-            assert (await running_job).body == b"done"
 
     asyncio.run(course())
 

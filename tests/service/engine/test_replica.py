@@ -9,9 +9,7 @@ from service.engine import replica as module
 from service.engine.messages import Ready, Stop
 from service.engine.replica import MAX_RESTART_DELAY_S, Closed, Replica
 from service.engine.vitals import Vitals
-from tests.service.engine.test_engine import SETTINGS, Script, script, until
-
-__all__ = ["script"]  # the fixture
+from tests.service.engine.scripted import SETTINGS, Script, until
 
 
 def test_it_speaks_hears_and_is_seen_to_end(script: Script) -> None:

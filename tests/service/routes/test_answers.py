@@ -16,7 +16,7 @@ JOB = Job(id=1, model="tiny", cost=1, submitted_at=0.0)
 ANSWER = Answer(1, b"\x00bytes", "image/png", {"x-tessera-size": "1,2"}, 3, {"queue": 0.5, "core": 2.0})
 
 
-def course(submit: Callable[[Job], Awaitable[Answer]], gone_after_s: float) -> object:
+def course(submit: Callable[..., Awaitable[Answer]], gone_after_s: float) -> object:
     async def receive() -> dict[str, object]:
         await asyncio.sleep(gone_after_s)
         return {"type": "http.disconnect"}
@@ -40,14 +40,14 @@ def test_buckets_are_told_as_they_can_be_sent_back() -> None:
 
 
 def test_an_answer_in_time() -> None:
-    async def submit(_: Job) -> Answer:
+    async def submit(_: Job, **__: object) -> Answer:
         return ANSWER
 
     assert course(submit, 60).body == b"\x00bytes"  # type: ignore[attr-defined]
 
 
 def test_errors_pass() -> None:
-    async def submit(_: Job) -> Answer:
+    async def submit(_: Job, **__: object) -> Answer:
         raise NotFinite("say what to do")
 
     with pytest.raises(NotFinite):
@@ -57,7 +57,7 @@ def test_errors_pass() -> None:
 def test_a_client_that_goes_cancels_its_job() -> None:
     cancelled: list[int] = []
 
-    async def submit(job: Job) -> Answer:
+    async def submit(job: Job, **_: object) -> Answer:
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
