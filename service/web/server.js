@@ -9,6 +9,7 @@ export const server = { tokenizers: [], generators: [], limits: null, memory: nu
 const listeners = [];
 const watchers = new Set();
 let readiness = null;
+let refused = null; // the last word while it is waited for: true where it did not answer at all
 
 /** Calls `listener` now and whenever the models are read anew. */
 export function onModels(listener) {
@@ -24,6 +25,7 @@ export async function serverReady(waiting = () => {}) {
     throw error;
   });
   watchers.add(waiting);
+  if (refused !== null) waiting(refused);
   try {
     await readiness;
   } finally {
@@ -65,8 +67,10 @@ async function connect() {
   await ready(({ code }) => {
     const unreachable = code === "unreachable";
     setServerState(unreachable ? "trouble" : "waiting", unreachable ? "No answer" : "Loading");
+    refused = unreachable;
     for (const waiting of watchers) waiting(unreachable);
   });
+  refused = null;
   server.interface = await (await call("openapi.json")).json();
   await readModels();
   setServerState("ready", "Ready");

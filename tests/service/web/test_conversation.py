@@ -9,7 +9,7 @@ def test_the_page_waits_for_a_server_that_is_loading(visitor: Any, stub: Any) ->
     stub.ready = False
     visitor.browser.get(stub.url)
     visitor.wait(lambda: visitor.text("status-text") == "Loading", "it does not say so")
-    assert "loading its model" in visitor.text("stage-note")
+    visitor.wait(lambda: "loading its model" in visitor.text("stage-note"), "the stage does not say so")
     assert stub.bodies("/v1/encode") == []
     stub.ready = True
     visitor.settle()
