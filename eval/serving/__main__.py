@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -91,4 +92,5 @@ def _measured(part: Part, session: Session) -> PartRecord:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers that run end with this process
     main()
