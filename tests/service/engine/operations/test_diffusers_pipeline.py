@@ -1,4 +1,4 @@
-"""The operation over pipelines: requests share calls padded to a bucket, are told of steps, and end when all are over."""
+"""The operation over pipelines: requests share calls padded to a bucket, hear of steps, and end when all are over."""
 
 from __future__ import annotations
 
