@@ -54,6 +54,8 @@ class IBQ(nn.Module):
         commitment: weight of the codes' way to the features.
         entropy: weight of the entropies.
         temperature: of the distribution whose entropies are meant.
+        init_std: codes begin normal with this deviation; None: uniform in [-1/K, 1/K], as released. Scores are dot
+            products, so codes of few channels that begin near 0 hardly tell features apart.
 
     Source: Shi et al. 2024, Scalable Image Tokenization with Index Backpropagation Quantization,
     arXiv 2412.02692, section 3.2 and its released training code.
@@ -67,6 +69,7 @@ class IBQ(nn.Module):
         commitment: float = 0.25,
         entropy: float = 0.05,
         temperature: float = 0.01,
+        init_std: float | None = None,
         block: int = BLOCK,
     ) -> None:
         super().__init__()
@@ -75,8 +78,12 @@ class IBQ(nn.Module):
         self.input_channels = channels
         self.noise_channels = 0
         self.codes: Codes | None = Codes(codebook_size)
-        bound = 1.0 / codebook_size
-        self.codebook = nn.Parameter(torch.empty(codebook_size, channels).uniform_(-bound, bound))
+        codes = torch.empty(codebook_size, channels)
+        if init_std is None:
+            codes.uniform_(-1.0 / codebook_size, 1.0 / codebook_size)
+        else:
+            codes.normal_(std=init_std)
+        self.codebook = nn.Parameter(codes)
 
     def forward(self, h: Tensor, *, sample: bool = False, noise: Tensor | None = None) -> BottleneckOutput:
         """h (B, C, *S) -> the same shape; nothing is drawn."""
@@ -141,6 +148,10 @@ class IBQConfig(Config):
         default=0.01, gt=0, description="of the distribution whose entropies are meant"
     )
 
+    init_std: float | None = Field(
+        default=None, gt=0, description="codes begin normal with it; none: uniform in [-1/K, 1/K]"
+    )
+
     def build(self, latent_channels: int) -> IBQ:
         """The module."""
         return IBQ(
@@ -149,4 +160,5 @@ class IBQConfig(Config):
             commitment=self.commitment,
             entropy=self.entropy,
             temperature=self.temperature,
+            init_std=self.init_std,
         )

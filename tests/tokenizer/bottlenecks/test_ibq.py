@@ -109,3 +109,11 @@ def test_its_settings_are_named() -> None:
         IBQConfig.parse({"codebook_size": 8, "temperature": 0})
     module = IBQConfig(codebook_size=8, commitment=0.5, entropy=0.1, temperature=0.02).build(3)
     assert (module.commitment, module.entropy, module.temperature) == (0.5, 0.1, 0.02)
+
+
+def test_codes_begin_where_they_are_told_to() -> None:
+    torch.manual_seed(0)
+    assert float(IBQConfig(codebook_size=512).build(8).codebook.detach().abs().max()) <= 1 / 512
+    codes = IBQConfig(codebook_size=512, init_std=0.3).build(8).codebook.detach()
+    assert float(codes.std()) == pytest.approx(0.3, rel=0.05)
+    assert abs(float(codes.mean())) < 0.02
