@@ -15,7 +15,7 @@ from eval.serving.settings import ServingConfig
 from eval.throughput import ThroughputConfig
 from eval.training_speed import TrainingSpeedConfig
 from tokenizer.core.config import Config
-from tokenizer.train import choose_trained
+from tokenizer.core.trained import choose_trained
 from tokenizer.training import TrainConfig as TokenizerTraining
 
 ROOT = Path(__file__).parents[1]

@@ -4,7 +4,6 @@
 The same command again goes on where the run stopped, bit for bit on the CPU at a fixed number of threads.
 """
 
-import fnmatch
 import json
 import logging
 import sys
@@ -24,6 +23,7 @@ from tokenizer.core.descent import Descent, DivergedError
 from tokenizer.core.ema import EMA
 from tokenizer.core.run import autocast, build_accelerator, compile_modules, crossed, refuse_changes
 from tokenizer.core.tracking import Averages, Tracker, grid
+from tokenizer.core.trained import choose_trained, trained_names
 from tokenizer.data.images import Images, Positions, Sample, TrainingOrder, loader
 from tokenizer.data.transforms import to_pixels
 from tokenizer.layers.recompute import recompute_blocks
@@ -79,6 +79,7 @@ class PhaseParts:
 
     phase: Phase
     wrapped: nn.Module
+    regularizers: nn.Module
     objective: Objective
     optimizer: torch.optim.Optimizer
     descent: Descent
@@ -196,7 +197,6 @@ def build_phase(run: Run, phase: Phase) -> PhaseParts:
     config, accelerator = run.config, run.accelerator
     choose_trained(run.model, phase.train)
     optim_config = phase.optim or config.optim
-    optimizer = optim_config.build(run.model)
     if config.recompute:
         recompute_blocks(run.model.encoder, run.model.decoder)
     if config.compile:
@@ -205,8 +205,11 @@ def build_phase(run: Run, phase: Phase) -> PhaseParts:
         compile_modules(run.model.encoder, run.model.decoder, apart=apart)
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         run.model = nn.SyncBatchNorm.convert_sync_batchnorm(run.model)  # type: ignore[no-untyped-call]  # torch's
-    regularizers = build_regularizers(phase.regularizers)
-    wrapped = accelerator.prepare(Regularized(run.model, regularizers))
+    torch.manual_seed(seeding.key(config.seed, "regularizers"))
+    regularized = Regularized(run.model, build_regularizers(phase.regularizers, run.model.spec.z))
+    regularized.regularizers.to(accelerator.device)
+    optimizer = optim_config.build(regularized)
+    wrapped = accelerator.prepare(regularized)
     objective = Objective.build(phase.losses).to(accelerator.device)
     descent = Descent(accelerator, wrapped, optimizer, optim_config, phase.span, phase.batch)
     adversary = None
@@ -214,7 +217,7 @@ def build_phase(run: Run, phase: Phase) -> PhaseParts:
         torch.manual_seed(seeding.key(config.seed, "adversary"))
         _, kernel = last_kernel(run.model.decoder)
         adversary = Adversary(phase.adversary, accelerator, kernel, phase.span, phase.batch)
-    return PhaseParts(phase, wrapped, objective, optimizer, descent, adversary)
+    return PhaseParts(phase, wrapped, regularized.regularizers, objective, optimizer, descent, adversary)
 
 
 def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) -> dict[str, Tensor]:
@@ -321,6 +324,8 @@ def save(run: Run, parts: PhaseParts) -> Path:
         state = {"images": run.images, "skipped": parts.descent.skipped_in_a_row}
         texts = {"trainer/state.json": json.dumps(state)}
         tensors["trainer/optimizer"], texts["trainer/optimizer.json"] = optim.pack(parts.optimizer)
+        if heads := parts.regularizers.state_dict():
+            tensors["trainer/regularizers"] = heads
         if parts.adversary is not None:
             more_tensors, more_texts = parts.adversary.state()
             tensors |= more_tensors
@@ -350,35 +355,10 @@ def restore(parts: PhaseParts, folder: Path) -> None:
     tensors = {f"trainer/{file.stem}": checkpoint.load_tensors(file) for file in files}
     texts = {f"trainer/{file.name}": file.read_text() for file in (folder / "trainer").glob("*.json")}
     optim.unpack(parts.optimizer, tensors["trainer/optimizer"], texts["trainer/optimizer.json"])
+    parts.regularizers.load_state_dict(tensors.get("trainer/regularizers", {}))
     parts.descent.skipped_in_a_row = json.loads(texts["trainer/state.json"])["skipped"]
     if parts.adversary is not None:
         parts.adversary.restore(tensors, texts)
-
-
-def choose_trained(model: nn.Module, patterns: tuple[str, ...]) -> None:
-    """Let the parameters whose names match a pattern move; modules in which nothing moves go to eval mode.
-
-    Raises:
-        ValueError: if a pattern matches nothing.
-    """
-    names = [name for name, _ in model.named_parameters()]
-    for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
-            raise ValueError(
-                f"train pattern {pattern!r} matches no parameter; they look like {names[0]}, {names[-1]}"
-            )
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
-    model.train()
-    for module in model.modules():
-        parameters = list(module.parameters())
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
-            module.eval()  # frozen batch norms keep their statistics
-
-
-def trained_names(model: nn.Module) -> list[str]:
-    """Names of the parameters that move."""
-    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def main() -> None:

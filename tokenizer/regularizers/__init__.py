@@ -14,6 +14,7 @@ from tokenizer.regularizers.dropping import ChannelDroppingConfig
 from tokenizer.regularizers.equivariance import EquivarianceConfig
 from tokenizer.regularizers.noise import LatentNoiseConfig
 from tokenizer.regularizers.token_dropping import TokenDroppingConfig
+from tokenizer.spec import PartSpec
 
 RegularizerConfig = Annotated[
     ChannelDroppingConfig
@@ -25,8 +26,8 @@ RegularizerConfig = Annotated[
 ]
 
 
-def build_regularizers(configs: Sequence[RegularizerConfig]) -> dict[str, Regularizer]:
-    """A phase's regularizers by kind, in order.
+def build_regularizers(configs: Sequence[RegularizerConfig], part: PartSpec) -> dict[str, Regularizer]:
+    """A phase's regularizers by kind, in order, for a latent of this part.
 
     Raises:
         ValueError: if a kind is named twice.
@@ -34,7 +35,7 @@ def build_regularizers(configs: Sequence[RegularizerConfig]) -> dict[str, Regula
     kinds = [config.kind for config in configs]
     if len(set(kinds)) != len(kinds):
         raise ValueError(f"regularizers must not name a kind twice, got {kinds}")
-    return {config.kind: config.build() for config in configs}
+    return {config.kind: config.build(part) for config in configs}
 
 
 def total_penalty(configs: Sequence[RegularizerConfig], step: StepOutput) -> Tensor:

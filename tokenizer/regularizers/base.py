@@ -32,7 +32,11 @@ class Draw:
 
 
 class Regularizer(nn.Module):
-    """Acts on a training pass; each of its three places does nothing unless a kind says otherwise."""
+    """Acts on a training pass; each of its three places does nothing unless a kind says otherwise.
+
+    Parameters that it has (a head that predicts something from the latent) train with the model and are kept in the
+    checkpoints of their phase; no model is shipped with them.
+    """
 
     def prepare(self, x: Tensor, draw: Draw) -> Tensor:
         """Pixels x (B, 3, *S) -> pixels before the encoder, and what the decoder must reproduce."""

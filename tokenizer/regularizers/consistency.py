@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tokenizer.model import StepOutput
 from tokenizer.regularizers.base import Encode, Regularizer, RegularizerSettings
+from tokenizer.spec import PartSpec
 
 
 class LatentConsistency(Regularizer):
@@ -36,6 +37,6 @@ class LatentConsistencyConfig(RegularizerSettings):
 
     kind: Literal["latent_consistency"] = "latent_consistency"
 
-    def build(self) -> LatentConsistency:
+    def build(self, part: PartSpec) -> LatentConsistency:
         """The regularizer."""
         return LatentConsistency()

@@ -78,7 +78,7 @@ class ChannelDroppingConfig(RegularizerSettings):
         """ValueError if a count is not below the latent's channels."""
         refuse_counts(self.counts, part.channels)
 
-    def build(self) -> ChannelDropping:
+    def build(self, part: PartSpec) -> ChannelDropping:
         """The regularizer."""
         return ChannelDropping(self.counts, self.ends)
 

@@ -137,6 +137,6 @@ class EquivarianceConfig(RegularizerSettings):
                 "eq_vae: a row of tokens has no grid to scale and turn: set latent_probability=0"
             )
 
-    def build(self) -> Equivariance:
+    def build(self, part: PartSpec) -> Equivariance:
         """The regularizer."""
         return Equivariance(self.latent_probability, self.picture_probability, self.min_scale, self.rotate)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tokenizer.core import seeding
 from tokenizer.regularizers.base import Draw, Regularizer, RegularizerSettings
+from tokenizer.spec import PartSpec
 
 
 class LatentNoise(Regularizer):
@@ -39,6 +40,6 @@ class LatentNoiseConfig(RegularizerSettings):
     kind: Literal["latent_noise"] = "latent_noise"
     tau: float = Field(default=0.8, gt=0, description="in units of the raw latent")
 
-    def build(self) -> LatentNoise:
+    def build(self, part: PartSpec) -> LatentNoise:
         """The regularizer."""
         return LatentNoise(self.tau)

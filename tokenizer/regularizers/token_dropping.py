@@ -66,6 +66,6 @@ class TokenDroppingConfig(RegularizerSettings):
             known = f"{low} to {high}" if low < high else f"only {low}: give the backbone min_tokens"
             raise ValueError(f"token_dropping: the latent has {known} tokens, got counts {list(self.counts)}")
 
-    def build(self) -> TokenDropping:
+    def build(self, part: PartSpec) -> TokenDropping:
         """The regularizer."""
         return TokenDropping(self.counts)

@@ -9,6 +9,7 @@ from tokenizer.model import StepOutput
 from tokenizer.regularizers import build_regularizers, total_penalty
 from tokenizer.regularizers.base import Draw, Encode, Regularized, Regularizer
 from tokenizer.regularizers.noise import LatentNoiseConfig
+from tokenizer.spec import PartSpec
 
 DRAW = Draw(keys=torch.tensor([11, 12]), step=5)
 
@@ -58,4 +59,4 @@ def test_penalties_are_weighted_and_kinds_named_once() -> None:
     )  # type: ignore[arg-type]  # the bottleneck is not looked at
     assert float(total_penalty(configs, step)) == 6.0
     with pytest.raises(ValueError, match="must not name a kind twice"):
-        build_regularizers(configs * 2)
+        build_regularizers(configs * 2, PartSpec(channels=4))

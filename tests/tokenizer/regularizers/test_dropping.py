@@ -58,4 +58,4 @@ def test_impossible_counts_are_refused_with_the_field() -> None:
     with pytest.raises(ValueError, match="counts must be below the latent's 8 channels"):
         config.check(PartSpec(channels=8))
     with pytest.raises(ValueError, match="counts must be below the latent's 8 channels"):
-        config.build().kept(8, torch.arange(2))
+        config.build(PartSpec(channels=8)).kept(8, torch.arange(2))

@@ -17,9 +17,11 @@ from tokenizer.losses.pixel import L1
 from tokenizer.model import Autoencoder
 from tokenizer.regularizers.base import Draw, Regularized
 from tokenizer.regularizers.equivariance import Equivariance, EquivarianceConfig, Plan, resize, smaller, turn
-from tokenizer.spec import LatentSpec
+from tokenizer.spec import LatentSpec, PartSpec
 from tokenizer.train import train
 from tokenizer.training import TrainConfig
+
+GRID = PartSpec(channels=4)
 
 
 def draw(step: int, factor: int = 4) -> Draw:
@@ -49,7 +51,7 @@ class Colours(nn.Module):
 def test_an_equivariant_autoencoder_pays_nothing() -> None:
     matrix = torch.tensor([[1.0, 0.2, 0.0], [0.0, 1.0, -0.3], [0.5, 0.0, 1.0]])
     model = Autoencoder(Colours(matrix), Identity(3), Colours(matrix.inverse()), LatentSpec.image(3, 1))
-    regularizer = EquivarianceConfig(latent_probability=1.0).build()
+    regularizer = EquivarianceConfig(latent_probability=1.0).build(GRID)
     seen = set()
     for key in range(12):
         step = Regularized(model, {"eq_vae": regularizer})(picture(), draw(key, factor=1))
@@ -72,7 +74,7 @@ def test_a_model_that_is_not_equivariant_pays() -> None:
 
     model = Autoencoder(Rows(1.0), Identity(3), Rows(-1.0), LatentSpec.image(3, 1))
     assert L1()(model(picture()), picture()).item() < 1e-6
-    regularizer = EquivarianceConfig(latent_probability=1.0).build()
+    regularizer = EquivarianceConfig(latent_probability=1.0).build(GRID)
     step = Regularized(model, {"eq_vae": regularizer})(picture(), draw(0, factor=1))
     assert L1()(step, step.target).item() > 0.01
 
@@ -101,14 +103,14 @@ def test_video_frames_are_transformed_one_by_one() -> None:
 
 
 def test_latent_and_picture_keep_their_ratio() -> None:
-    regularizer = EquivarianceConfig(latent_probability=1.0).build()
+    regularizer = EquivarianceConfig(latent_probability=1.0).build(GRID)
     for key in range(20):
         z, x = regularizer.perturb(torch.zeros(2, 8, 8, 12), picture(), draw(key))
         assert tuple(side * 4 for side in z.shape[-2:]) == tuple(x.shape[-2:])
 
 
 def test_one_transform_a_step_whoever_is_in_the_batch() -> None:
-    regularizer = EquivarianceConfig(latent_probability=1.0).build()
+    regularizer = EquivarianceConfig(latent_probability=1.0).build(GRID)
     z, x = torch.rand(2, 4, 8, 12), picture()
     both_z, both_x = regularizer.perturb(z, x, draw(3))
     torch.manual_seed(99)
@@ -118,7 +120,7 @@ def test_one_transform_a_step_whoever_is_in_the_batch() -> None:
 
 
 def test_steps_are_shared_out_as_the_probabilities_say() -> None:
-    regularizer = EquivarianceConfig().build()
+    regularizer = EquivarianceConfig().build(GRID)
     plans = [regularizer.plan(key) for key in range(4000)]
     share = Counter(plan.where for plan in plans)
     assert share["latent"] / 4000 == pytest.approx(0.5, abs=0.03)
@@ -127,14 +129,14 @@ def test_steps_are_shared_out_as_the_probabilities_say() -> None:
     assert {plan.scale for plan in latent} == {step / 32 for step in range(8, 32)}
     assert {plan.turns for plan in latent} == {1, 2, 3}
     assert {plan for plan in plans if plan.where == "nowhere"} == {Plan("nowhere", 1.0, 0)}
-    still = EquivarianceConfig(rotate=False).build()
+    still = EquivarianceConfig(rotate=False).build(GRID)
     assert {still.plan(key).turns for key in range(100)} == {0}
 
 
 def test_the_prior_branch_encodes_the_smaller_picture(tiny_config: TokenizerConfig) -> None:
     torch.manual_seed(0)
     model = tiny_config.build().eval()
-    regularizer = EquivarianceConfig(latent_probability=0.0, picture_probability=1.0).build()
+    regularizer = EquivarianceConfig(latent_probability=0.0, picture_probability=1.0).build(GRID)
     x = picture()
     key = step_where(regularizer, "picture")
     small = regularizer.prepare(x, draw(key))
@@ -148,7 +150,7 @@ def test_the_prior_branch_encodes_the_smaller_picture(tiny_config: TokenizerConf
 def test_an_ordinary_step_is_the_plain_pass(tiny_config: TokenizerConfig) -> None:
     torch.manual_seed(0)
     model = tiny_config.build().eval()
-    regularizer = EquivarianceConfig().build()
+    regularizer = EquivarianceConfig().build(GRID)
     step = Regularized(model, {"eq_vae": regularizer})(picture(), draw(step_where(regularizer, "nowhere")))
     assert torch.equal(step.x_hat, model(picture()).x_hat)
     assert torch.equal(step.target, picture())
@@ -156,7 +158,7 @@ def test_an_ordinary_step_is_the_plain_pass(tiny_config: TokenizerConfig) -> Non
 
 
 def test_a_latent_without_a_grid_is_refused() -> None:
-    regularizer = EquivarianceConfig(latent_probability=1.0).build()
+    regularizer = EquivarianceConfig(latent_probability=1.0).build(GRID)
     with pytest.raises(ValueError, match="eq_vae needs a latent with the picture's axes"):
         regularizer.perturb(torch.zeros(2, 8, 16), picture(), draw(0))
 

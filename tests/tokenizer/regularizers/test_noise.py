@@ -7,10 +7,13 @@ import torch
 
 from tokenizer.regularizers.base import Draw
 from tokenizer.regularizers.noise import LatentNoiseConfig
+from tokenizer.spec import PartSpec
+
+GRID = PartSpec(channels=4)
 
 
 def test_the_noise_has_the_variance_that_tau_says_and_leaves_the_pixels() -> None:
-    regularizer = LatentNoiseConfig(tau=0.5).build()
+    regularizer = LatentNoiseConfig(tau=0.5).build(GRID)
     z, x = torch.zeros(4000, 2, 3, 3), torch.zeros(1)
     noisy, target = regularizer.perturb(z, x, Draw(torch.arange(4000), 0))
     assert target is x
@@ -20,7 +23,7 @@ def test_the_noise_has_the_variance_that_tau_says_and_leaves_the_pixels() -> Non
 
 
 def test_a_sample_s_noise_follows_its_key_alone() -> None:
-    regularizer = LatentNoiseConfig().build()
+    regularizer = LatentNoiseConfig().build(GRID)
     z = torch.zeros(2, 4, 3, 5)
     both, _ = regularizer.perturb(z, z, Draw(torch.tensor([7, 8]), 0))
     alone, _ = regularizer.perturb(z[:1], z, Draw(torch.tensor([8]), 1))
