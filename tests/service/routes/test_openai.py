@@ -86,12 +86,14 @@ def test_formats_and_compression(client: openai.OpenAI) -> None:
 
 def test_a_stream_shows_partial_images_and_ends_with_the_picture(client: openai.OpenAI) -> None:
     asked: Any = {"prompt": "star", "output_format": "webp", "extra_body": {"seed": 5, "num_steps": 9}}
-    events = list(client.images.generate(stream=True, partial_images=2, **asked))
-    assert [event.type for event in events] == [
-        "image_generation.partial_image",
-        "image_generation.partial_image",
-        "image_generation.completed",
-    ]
+    # A preview is left out while another one is being made, so a busy machine may show fewer.
+    for _ in range(50):
+        events = list(client.images.generate(stream=True, partial_images=2, **asked))
+        assert {event.type for event in events[:-1]} <= {"image_generation.partial_image"}
+        assert events[-1].type == "image_generation.completed"
+        if len(events) == 3:
+            break
+    assert len(events) == 3
     assert [event.partial_image_index for event in events[:-1]] == [0, 1]
     whole = client.images.generate(**asked)
     assert events[-1].b64_json == (whole.data or [])[0].b64_json
