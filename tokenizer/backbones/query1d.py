@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
-from einops import rearrange
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from tokenizer.backbones.base import BackboneSettings
 from tokenizer.core.config import Config
+from tokenizer.layers.patches import from_patches, to_patches
 from tokenizer.layers.transformer import (
     FEED_FORWARDS,
     Grid,
@@ -78,8 +78,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, 3, H, W) in [-1, 1] -> h (B, C_h, N)."""
-        grid = (x.shape[2] // self.patch, x.shape[3] // self.patch)
-        patches = rearrange(x, "b c (h i) (w j) -> b (h w) (c i j)", i=self.patch, j=self.patch)
+        patches, grid = to_patches(x, self.patch)
         tokens = self.patch_embed(patches)  # (B, H' W', D)
         queries = tokens.new_zeros(len(x), self.num_tokens, tokens.shape[2])
         tokens = self.body(torch.cat([tokens, queries], dim=1), grid)
@@ -117,11 +116,7 @@ class Decoder(nn.Module):
         row = self.project_in(z.transpose(1, 2))  # (B, K, D)
         masks = self.mask.to(row).expand(len(z), cells, -1)
         tokens = self.body(torch.cat([masks, row], dim=1), grid)
-        patches = self.head(tokens[:, :cells])
-        x_hat: Tensor = rearrange(
-            patches, "b (h w) (c i j) -> b c (h i) (w j)", h=grid[0], i=self.patch, j=self.patch
-        )
-        return x_hat.contiguous()
+        return from_patches(self.head(tokens[:, :cells]), grid, self.patch)
 
     def blocks(self) -> Iterator[nn.Module]:
         """The modules whose activations may be recomputed instead of kept."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tokenizer.backbones.base import BackboneSettings
 from tokenizer.core.config import Config
+from tokenizer.layers.patches import from_patches, to_patches
 from tokenizer.layers.transformer import (
     FEED_FORWARDS,
     LearnedPositions,
@@ -40,8 +41,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, 3, H, W) in [-1, 1] -> h (B, C_h, H/P, W/P)."""
-        grid = (x.shape[2] // self.patch, x.shape[3] // self.patch)
-        patches = rearrange(x, "b c (h i) (w j) -> b (h w) (c i j)", i=self.patch, j=self.patch)
+        patches, grid = to_patches(x, self.patch)
         tokens = self.body(self.patch_embed(patches), grid)  # (B, N, D)
         h: Tensor = rearrange(self.project_out(tokens), "b (h w) c -> b c h w", h=grid[0])
         return h.contiguous()
@@ -76,11 +76,7 @@ class Decoder(nn.Module):
         """z (B, C, H', W') -> x_hat (B, 3, P H', P W')."""
         grid = (z.shape[2], z.shape[3])
         tokens = self.body(self.project_in(rearrange(z, "b c h w -> b (h w) c")), grid)  # (B, N, D)
-        patches = self.head(tokens)
-        x_hat: Tensor = rearrange(
-            patches, "b (h w) (c i j) -> b c (h i) (w j)", h=grid[0], i=self.patch, j=self.patch
-        )
-        return x_hat.contiguous()
+        return from_patches(self.head(tokens), grid, self.patch)
 
     def blocks(self) -> Iterator[nn.Module]:
         """The modules whose activations may be recomputed instead of kept."""
