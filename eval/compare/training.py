@@ -4,7 +4,6 @@ A member's folder holds ``preset.yaml`` (all settings as they were run), ``train
 run) and, where the budget is in seconds, ``budget.json`` (the images that fit into them).
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from eval.compare.budget import at_budget, images_in
 from eval.compare.settings import CompareConfig
 from eval.machine import ROOT
 from eval.report import write_text
+from tokenizer.core import locks
 from tokenizer.core.checkpoint import RunFolder, read_config
 from tokenizer.core.run import refuse_changes
 from tokenizer.core.tracking import SCALARS, read_scalars
@@ -209,16 +209,15 @@ def _alone(file: Path) -> Iterator[int]:
     """Hold a lock that the trainer holds too, so that a comparison that was killed outright and started again does
     not train beside its own orphan.
     """
-    descriptor = os.open(file, os.O_CREAT | os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    except BlockingIOError:
+    descriptor = locks.take(file)
+    if descriptor is None:
         raise TrainingFailedError(
             f"another process is training in {file.parent}: wait until it ends, then give the command again"
-        ) from None
+        )
+    try:
+        yield descriptor
     finally:
-        os.close(descriptor)
+        locks.release(descriptor)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from service.jobs import locks
+from tokenizer.core import locks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

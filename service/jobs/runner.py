@@ -1,7 +1,7 @@
 """Claims jobs and runs them: so many of a lane at once, each under a lease that is renewed while it runs.
 
 Whatever ends this process, the rows tell the next one what to do: its jobs go back into the line as soon as its lock
-is free (``locks.py``), or when their leases run out.
+is free (``tokenizer.core.locks``), or when their leases run out.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from service.errors import InternalError, ServiceError
-from service.jobs import locks
 from service.jobs.kind import Again, Refused, Run
 from service.jobs.kinds import KINDS
 from service.jobs.record import Progress
+from tokenizer.core import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

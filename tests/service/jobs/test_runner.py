@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from service.errors import InternalError, NotFinite
-from service.jobs import locks
 from service.jobs import runner as runner_module
 from service.jobs.kind import Again, Refused, Run
 from service.jobs.record import JobRecord, Progress
 from service.jobs.runner import Runner
 from service.jobs.store import JobStore
 from tests.service.jobs.conftest import OpenStore, Told, make_runner, new, until
+from tokenizer.core import locks
 
 
 def run(

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.jobs import locks
+from tokenizer.core import locks
 
 
 def test_taken_once_and_released(tmp_path: Path) -> None:
