@@ -9,13 +9,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode  # documented under "Fa
 
 from diffusion.training import TrainConfig as GeneratorTraining
 from eval.compare.settings import CompareConfig
-from eval.generate import GenerateConfig
-from eval.reconstruct import ReconstructConfig
+from eval.curve.settings import CurveConfig
+from eval.downstream.settings import DownstreamConfig
 from eval.serving.settings import ServingConfig
+from eval.settings import GenerateConfig, ReconstructConfig
 from eval.throughput import ThroughputConfig
 from eval.training_speed import TrainingSpeedConfig
 from tokenizer.core.config import Config
 from tokenizer.core.trained import choose_trained
+from tokenizer.train import frames_of
 from tokenizer.training import TrainConfig as TokenizerTraining
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +29,11 @@ JOBS: dict[str, tuple[type[Config], list[str]]] = {
     "eval.reconstruct": (ReconstructConfig, ["tokenizer=demo", "data.path=pictures", "out=report"]),
     "eval.generate": (GenerateConfig, ["generator=demo", "data.path=pictures", "out=report"]),
     "eval.compare": (CompareConfig, ["data.path=pictures", "data.validation=others", "out=report"]),
+    "eval.curve": (CurveConfig, ["comparison=compared", "out=report"]),
+    "eval.downstream": (
+        DownstreamConfig,
+        ["comparison=compared", "data.path=pictures", "data.validation=others", "out=report"],
+    ),
     "eval.serving": (ServingConfig, ["out=report"]),
     "eval.throughput": (ThroughputConfig, ["out=report"]),
     "eval.training_speed": (TrainingSpeedConfig, ["out=report"]),
@@ -80,10 +87,11 @@ def test_tokenizer_takes_its_pictures_and_trains_what_its_phases_name(path: Path
         model = config.model.build()
         for phase in config.phases:
             choose_trained(model, phase.train)
-        side = config.phases[0].resolution
-        step = model.eval()(torch.empty(1, 3, side, side))
-    assert step.x_hat.shape == (1, 3, side, side)
-    assert step.z.shape[1:] == model.spec.shape((side, side))["z"]
+        side, frames = config.phases[0].resolution, frames_of(model, config.phases[0])
+        size = (side, side) if frames is None else (frames, side, side)
+        step = model.eval()(torch.empty(1, 3, *size))
+    assert step.x_hat.shape == (1, 3, *size)
+    assert step.z.shape[1:] == model.spec.shape(size)["z"]
 
 
 @pytest.mark.parametrize("path", presets(GeneratorTraining), ids=identify)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from tokenizer.core.run import Precision, autocast
 from tokenizer.data.transforms import to_uint8
+from tokenizer.layers.frames import fold
 from tokenizer.model import Autoencoder
 from tokenizer.stats import StatsData, pictures
 
@@ -19,7 +20,10 @@ def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
 def preview(
     model: Autoencoder, source: StatsData, device: torch.device, precision: Precision
 ) -> tuple[float, list[Tensor]]:
-    """Mean PSNR in dB over ``source``, and its first batch above its reconstructions (uint8, on the CPU)."""
+    """Mean PSNR in dB over ``source``, and its first batch above its reconstructions (uint8, on the CPU).
+
+    Of clips about as many frames are shown as the batch has clips.
+    """
     scores: list[Tensor] = []
     rows: list[Tensor] = []
     for x in pictures(source, str(device)):
@@ -27,5 +31,6 @@ def preview(
             x_hat = model(x).x_hat
         scores.append(psnr(x_hat, x))
         if not rows:
-            rows = [to_uint8(x).cpu(), to_uint8(x_hat).cpu()]
+            shown = x.shape[0] if x.ndim == 4 else -(-x.shape[0] // x.shape[2])
+            rows = [fold(to_uint8(pixels[:shown])).cpu() for pixels in (x, x_hat)]
     return float(torch.cat(scores).mean()), rows

@@ -35,7 +35,8 @@ class PartSpec(Config):
 
     ``mean`` and ``std`` are per channel, of the raw latents over a data set; both are None until measured.
     ``codebook_size`` is None where the part is continuous; ``scales`` are the sides of the token maps of a
-    multi-scale code, coarse to fine, for a latent of side ``scales[-1]``.
+    multi-scale code, coarse to fine, for a latent of side ``scales[-1]``. ``allocation`` belongs to rows of tokens that
+    are encoded for a number of tokens: multiples of it are allowed, and no row is the beginning of a longer one.
     """
 
     name: str = "z"
@@ -47,6 +48,7 @@ class PartSpec(Config):
     codebook_size: int | None = None
     num_codebooks: int = 1
     scales: tuple[int, ...] | None = Field(default=None, exclude_if=_absent)
+    allocation: int | None = Field(default=None, ge=1, exclude_if=_absent)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
@@ -69,6 +71,8 @@ class PartSpec(Config):
             raise ValueError("num_tokens belongs to layout 1d, and only there")
         if self.num_tokens is not None and not 1 <= self.token_range[0] <= self.token_range[1]:
             raise ValueError(f"num_tokens must be at least 1, a range must rise; got {self.num_tokens}")
+        if self.allocation is not None and any(count % self.allocation for count in self.token_range):
+            raise ValueError(f"num_tokens must be multiples of {self.allocation}; got {self.num_tokens}")
         return self
 
     @property
@@ -82,22 +86,31 @@ class PartSpec(Config):
             raise ValueError(f"part {self.name!r} is a grid; it has no number of tokens")
         return self.num_tokens if isinstance(self.num_tokens, tuple) else (self.num_tokens, self.num_tokens)
 
+    @property
+    def token_counts(self) -> range:
+        """Every number of tokens that a 1d part can have, rising; ValueError as ``token_range``."""
+        low, high = self.token_range
+        return range(low, high + 1, self.allocation or 1)
+
     def check_tokens(self, count: int) -> None:
         """ValueError, saying which there are, where a latent cannot have ``count`` tokens."""
-        low, high = self.token_range
-        if not low <= count <= high:
-            known = f"{low}" if low == high else f"{low} to {high}"
-            raise ValueError(f"part {self.name!r} has {known} tokens, not {count}")
+        if count not in self.token_counts:
+            raise ValueError(f"part {self.name!r} has {self.known_counts()} tokens, not {count}")
+
+    def known_counts(self) -> str:
+        """The numbers of tokens that a 1d part can have, in words."""
+        counts = self.token_counts
+        listed = self.allocation or len(counts) == 1
+        return ", ".join(map(str, counts)) if listed else f"{counts[0]} to {counts[-1]}"
 
     def fits(self, shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
-        """Whether a sample of ``shape`` is one of ``full``, or of a 1d part the first tokens of one.
+        """Whether a sample of ``shape`` is one of ``full``, or of a 1d part one with fewer tokens that may be.
 
         ``full`` is what ``shape`` or ``index_shape`` gives: the largest number of tokens.
         """
         if self.layout != "1d":
             return shape == full
-        low, high = self.token_range
-        return len(shape) == len(full) and shape[:-1] == full[:-1] and low <= shape[-1] <= high
+        return len(shape) == len(full) and shape[:-1] == full[:-1] and shape[-1] in self.token_counts
 
     @property
     def index_dtype(self) -> Literal["uint16", "uint32"]:
@@ -110,15 +123,17 @@ class PartSpec(Config):
             raise ValueError(f"part {self.name!r} is continuous; it has no indices")
         return "uint16" if self.codebook_size <= 2**16 else "uint32"
 
-    def index_shape(self, size: Size) -> tuple[int, ...]:
+    def index_shape(self, size: Size, shape: tuple[int, ...] | None = None) -> tuple[int, ...]:
         """Shape of one sample's indices (no batch axis): the grid, Q grids, or all scales in one row.
+
+        ``shape``: of the latent (``LatentSpec.shape``), where that depends on more than the size, as clips' does.
 
         Raises:
             ValueError: if the part is continuous.
         """
         if self.codebook_size is None:
             raise ValueError(f"part {self.name!r} is continuous; it has no indices")
-        grid = self.shape(size)[1:]
+        grid = (shape or self.shape(size))[1:]
         if self.scales is not None:
             return (sum(math.prod(cells) for cells in scale_grids(self.scales, grid)),)
         return grid if self.num_codebooks == 1 else (self.num_codebooks, *grid)
@@ -142,13 +157,45 @@ def scale_grids(scales: Sequence[int], grid: tuple[int, ...]) -> list[tuple[int,
     return [tuple(-(-side * scale // scales[-1]) for side in grid) for scale in scales]
 
 
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """How a video family sees time.
+
+    Attributes:
+        factor: frames of one latent frame.
+        kind: what a latent frame may see: the past; the past and its own chunk; the whole clip.
+        chunk_frames: frames of a chunk, or of a clip where the kind is global; a multiple of the factor.
+        first_frame_alone: whether the first frame has a latent frame of its own.
+
+    Raises:
+        ValueError: if the attributes contradict each other.
+    """
+
+    factor: int
+    kind: Literal["causal", "chunk_causal", "global"] = "causal"
+    chunk_frames: int | None = None
+    first_frame_alone: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.kind == "causal") != (self.chunk_frames is None):
+            raise ValueError("chunk_frames belongs to chunk_causal and global families, and only there")
+        if self.chunk_frames is not None and self.chunk_frames % self.factor:
+            raise ValueError(
+                f"chunk_frames {self.chunk_frames} must be a multiple of the factor {self.factor}"
+            )
+
+
 class LatentSpec(Config):
-    """The parts of a latent, how they relate to pixels, and how they are normalised."""
+    """The parts of a latent, how they relate to pixels, and how they are normalised.
+
+    ``num_steps``: of a decoder that draws the pixels, unless a call says otherwise; None of one that computes them.
+    """
 
     parts: tuple[PartSpec, ...]
     time: Literal["none", "causal", "chunk_causal", "global"] = "none"
     chunk_frames: int | None = None
     first_frame_alone: bool = False
+    num_steps: int | None = Field(default=None, ge=1, exclude_if=_absent)
 
     @classmethod
     def image(
@@ -160,6 +207,7 @@ class LatentSpec(Config):
         num_codebooks: int = 1,
         scales: tuple[int, ...] | None = None,
         num_tokens: int | tuple[int, int] | None = None,
+        allocation: int | None = None,
     ) -> LatentSpec:
         """The spec of an ordinary image family: one part ``z`` on a grid or of tokens, not measured yet."""
         part = PartSpec(
@@ -170,8 +218,35 @@ class LatentSpec(Config):
             codebook_size=codebook_size,
             num_codebooks=num_codebooks,
             scales=scales,
+            allocation=allocation,
         )
         return cls(parts=(part,))
+
+    @classmethod
+    def video(
+        cls,
+        channels: int,
+        spatial_factor: int,
+        time: Timeline,
+        *,
+        codebook_size: int | None = None,
+        num_codebooks: int = 1,
+    ) -> LatentSpec:
+        """The spec of an ordinary video family: one part ``z`` on a grid of frames, not measured yet."""
+        part = PartSpec(
+            layout="3d",
+            channels=channels,
+            spatial_factor=spatial_factor,
+            temporal_factor=time.factor,
+            codebook_size=codebook_size,
+            num_codebooks=num_codebooks,
+        )
+        return cls(
+            parts=(part,),
+            time=time.kind,
+            chunk_frames=time.chunk_frames,
+            first_frame_alone=time.first_frame_alone,
+        )
 
     @property
     def z(self) -> PartSpec:
@@ -200,24 +275,35 @@ class LatentSpec(Config):
                 return part
         raise ValueError(f"no part {name!r}: this latent has {', '.join(part.name for part in self.parts)}")
 
-    def padded(self, size: Size) -> Size:
-        """The smallest size that the network can take and that holds ``size``."""
+    def padded(self, size: Size, *, continued: bool = False) -> Size:
+        """The smallest size that the network can take and that holds ``size``.
+
+        ``continued``: these frames follow others of the same clip, so that none of them stands alone.
+        """
         factor = math.lcm(*(part.spatial_factor for part in self.parts))
         spatial = tuple(max(factor, -(-side // factor) * factor) for side in size[-2:])
         if len(size) == 2:
             return spatial
         step = math.lcm(*(part.temporal_factor for part in self.parts))
-        lone = 1 if self.first_frame_alone else 0
+        if self.time == "global" and self.chunk_frames is not None:
+            step = self.chunk_frames
+        lone = 1 if self.first_frame_alone and not continued else 0
+        if size[0] == 0:
+            return (0, *spatial)
         frames = max(0, -(-(size[0] - lone) // step)) * step + lone
         return (max(frames, lone or step), *spatial)
 
-    def shape(self, size: Size) -> dict[str, tuple[int, ...]]:
-        """Shape of every part of one sample (no batch axis) for pixels of ``size``."""
-        padded = self.padded(size)
+    def shape(self, size: Size, *, continued: bool = False) -> dict[str, tuple[int, ...]]:
+        """Shape of every part of one sample (no batch axis) for pixels of ``size``.
+
+        ``continued``: as for ``padded``. No frames have no latent frames.
+        """
+        padded = self.padded(size, continued=continued)
+        lone = 1 if self.first_frame_alone and not continued else 0
         shapes = {}
         for part in self.parts:
-            if part.layout == "3d" and len(padded) == 3 and self.first_frame_alone:
-                frames = 1 + (padded[0] - 1) // part.temporal_factor
+            if part.layout == "3d" and len(padded) == 3 and padded[0]:
+                frames = lone + (padded[0] - lone) // part.temporal_factor
                 shapes[part.name] = (part.channels, frames, *part.shape(padded)[2:])
             else:
                 shapes[part.name] = part.shape(padded)
@@ -230,7 +316,7 @@ class LatentSpec(Config):
             if part.codebook_size is None:
                 total += math.prod(shape) * bits_per_value
             else:
-                total += math.prod(part.index_shape(self.padded(size))) * math.log2(part.codebook_size)
+                total += math.prod(part.index_shape(self.padded(size), shape)) * math.log2(part.codebook_size)
         return total
 
     def normalize(self, z: Tensor, name: str | None = None) -> Tensor:

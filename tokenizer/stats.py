@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tokenizer.core import checkpoint
 from tokenizer.core.config import Config, from_cli, refusals
-from tokenizer.data.images import Images
+from tokenizer.data.opening import open_evaluation
 from tokenizer.data.transforms import to_pixels
 from tokenizer.loading import load_folder, spec_id_of
 from tokenizer.model import Autoencoder, pad_to
@@ -30,6 +30,11 @@ class StatsData(Config):
 
     path: Path = Field(description="folder of pictures, or .tar shards")
     resolution: int = Field(default=256, ge=8, description="side of the evaluation crop in pixels")
+    frames: int | None = Field(
+        default=None,
+        ge=1,
+        description="frames of a clip; none: pictures, for a family of clips those of one frame",
+    )
     num_images: int = Field(default=2048, ge=1, description="evenly spread over them")
     batch: int = Field(default=16, ge=1)
     num_workers: int = Field(default=2, ge=0)
@@ -86,7 +91,7 @@ def measure(
 
     Args:
         model: in eval mode.
-        batches: pictures (B, 3, H, W) in [-1, 1] on the model's device.
+        batches: pictures or clips (B, 3, *S) in [-1, 1] on the model's device.
         keep_statistics: leave the spec as it is and fit the projection alone.
 
     Returns:
@@ -99,7 +104,7 @@ def measure(
     moments, colours = Moments(part.channels), ColourMoments(part.channels)
     for x in batches:
         x = pad_to(x, model.spec.padded(tuple(x.shape[2:])))
-        z = model.bottleneck(model.encoder(x)).z
+        z = model.bottleneck(model.to_features(x)).z
         moments.add(z)
         if part.layout == "2d":
             colours.add(z, x)
@@ -112,7 +117,7 @@ def measure(
 
 def pictures(data: StatsData, device: str) -> Iterable[Tensor]:
     """Evaluation crops, evenly spread over the pictures, in batches on the device."""
-    images = Images(data.path, data.resolution)
+    images = open_evaluation(data.path, data.resolution, data.frames)
     count = min(data.num_images, len(images))
     chosen = [index * len(images) // count for index in range(count)]
     subset = torch.utils.data.Subset(images, chosen)
@@ -136,7 +141,10 @@ def run(config: StatsConfig) -> LatentSpec:
         raise ValueError(
             f"{folder} has no latent statistics yet: measure them first, without what=projection"
         )
-    batches = tqdm(pictures(config.data, config.device), desc="latent statistics", unit="batch")
+    data = config.data
+    if data.frames is None and model.spec.time != "none":
+        data = data.model_copy(update={"frames": 1})
+    batches = tqdm(pictures(data, config.device), desc="latent statistics", unit="batch")
     spec, projection = measure(model, batches, keep_statistics=keep)
     settings = checkpoint.read_config(folder) | {
         "spec": spec.model_dump(mode="json"),

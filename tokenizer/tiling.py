@@ -11,6 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tokenizer.layers.causal import Cache, Scoped
+
+Remembers = Callable[[Tensor, Cache | None], Tensor]
+
 
 @dataclass(frozen=True, slots=True)
 class TilePlan:
@@ -45,16 +49,32 @@ def starts(length: int, tile: int, overlap: int) -> list[int]:
 
 def tiled_encode(encoder: Callable[[Tensor], Tensor], x: Tensor, plan: TilePlan, *, factor: int) -> Tensor:
     """x (B, 3, ..., H, W), sides multiples of ``factor`` -> h, tile by tile, blended in latent space."""
-    return _tiled(encoder, x, plan, factor, unit_in=factor, unit_out=1)
+    return _tiled(lambda piece, _: encoder(piece), x, plan, factor, unit_in=factor, unit_out=1)
 
 
 def tiled_decode(decoder: Callable[[Tensor], Tensor], z: Tensor, plan: TilePlan, *, factor: int) -> Tensor:
     """z (B, C, ..., H', W') -> x_hat, tile by tile, blended in pixel space."""
-    return _tiled(decoder, z, plan, factor, unit_in=1, unit_out=factor)
+    return _tiled(lambda piece, _: decoder(piece), z, plan, factor, unit_in=1, unit_out=factor)
+
+
+def remembering_tiles(network: Remembers, plan: TilePlan, *, factor: int, encodes: bool) -> Remembers:
+    """A network for clips that works tile by tile, each tile with its own part of the cache.
+
+    ``encodes``: pixels go in and latents come out; otherwise the other way round.
+    """
+    units = (factor, 1) if encodes else (1, factor)
+
+    def run(x: Tensor, cache: Cache | None) -> Tensor:
+        def tile(piece: Tensor, place: str) -> Tensor:
+            return network(piece, None if cache is None else Scoped(cache, f"{place}/"))
+
+        return _tiled(tile, x, plan, factor, unit_in=units[0], unit_out=units[1])
+
+    return run
 
 
 def _tiled(
-    network: Callable[[Tensor], Tensor],
+    network: Callable[[Tensor, str], Tensor],
     x: Tensor,
     plan: TilePlan,
     factor: int,
@@ -70,7 +90,8 @@ def _tiled(
         for left in starts(columns, tile, overlap):
             height, width = min(tile, rows), min(tile, columns)
             piece = network(
-                x[..., top * unit_in : (top + height) * unit_in, left * unit_in : (left + width) * unit_in]
+                x[..., top * unit_in : (top + height) * unit_in, left * unit_in : (left + width) * unit_in],
+                f"{top},{left}",
             )
             piece = piece.to(torch.promote_types(piece.dtype, torch.float32))  # the blend adds up in no less
             ramp = torch.outer(

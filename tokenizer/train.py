@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from tokenizer.clusters import begin_with_clusters
 from tokenizer.config import TokenizerConfig
 from tokenizer.core import checkpoint, optim, seeding
 from tokenizer.core.config import from_cli, refusals
@@ -24,7 +25,8 @@ from tokenizer.core.ema import EMA
 from tokenizer.core.run import autocast, build_accelerator, compile_modules, crossed, refuse_changes
 from tokenizer.core.tracking import Averages, Tracker, grid
 from tokenizer.core.trained import choose_trained, trained_names
-from tokenizer.data.images import Images, Positions, Sample, TrainingOrder, loader
+from tokenizer.data.images import Positions, Sample, loader
+from tokenizer.data.opening import open_training
 from tokenizer.data.transforms import to_pixels
 from tokenizer.layers.recompute import recompute_blocks
 from tokenizer.loading import config_of, load, load_folder
@@ -121,7 +123,7 @@ def model_config(config: TrainConfig) -> TokenizerConfig:
     """What the run's model is made of, checked against the phases.
 
     Raises:
-        ValueError: if a phase's resolution or a regularizer does not fit the model.
+        ValueError: if a phase's resolution, its frames or a regularizer does not fit the model.
     """
     parts = config.model if config.model is not None else config_of(config.init or "")
     for phase in config.phases:
@@ -130,6 +132,10 @@ def model_config(config: TrainConfig) -> TokenizerConfig:
                 f"phase {phase.name!r}: resolution {phase.resolution} is no multiple of the model's factor "
                 f"{parts.backbone.spatial_factor}"
             )
+        if phase.adversary is not None and phase.adversary.sees == "clips" and parts.backbone.time is None:
+            raise ValueError(f"phase {phase.name!r}: adversary.sees=clips, but this is a family of pictures")
+        if phase.frames is not None and parts.backbone.time is None:
+            raise ValueError(f"phase {phase.name!r}: frames={phase.frames}, but this is a family of pictures")
         for regularizer in phase.regularizers:
             regularizer.check(parts.spec.z)
     return parts
@@ -153,13 +159,15 @@ def to_device(model: Autoencoder, config: TrainConfig, accelerator: Accelerator)
 def run_phase(run: Run, index: int, begin: int, resuming: Path | None) -> Path | None:
     """Train one phase that starts after ``begin`` images; returns its last checkpoint, if one was written."""
     config, phase = run.config, run.config.phases[index]
+    if resuming is None and phase.clusters is not None:
+        device = str(run.accelerator.device)
+        begin_with_clusters(run.model, run.ema, config.data.path, phase.resolution, phase.clusters, device)
     parts = build_phase(run, phase)
     if resuming is not None:
         restore(parts, resuming)
     if any(name.startswith(("encoder.", "bottleneck.")) for name in trained_names(run.model)):
         run.model.spec, run.model.projection = run.model.spec.with_statistics(None), None
-    images = Images(config.data.path, phase.resolution)
-    order = TrainingOrder(images, config.seed, config.data.max_scale, config.data.flip)
+    order = open_training(config.data, phase.resolution, frames_of(run.model, phase), config.seed)
     positions = Positions(
         run.images,
         begin + phase.span,
@@ -272,12 +280,17 @@ def train_step(run: Run, parts: PhaseParts, batches: list[Sample], done: int) ->
     return {name: torch.tensor(value) for name, value in log.read().items()}
 
 
+def frames_of(model: Autoencoder, phase: Phase) -> int | None:
+    """Frames of the clips that a phase shows; None for a family of pictures."""
+    return phase.frames or (None if model.spec.time == "none" else 1)
+
+
 def latent_noise(model: Autoencoder, phase: Phase, keys: Tensor, x: Tensor) -> Tensor | None:
     """Noise for the posterior's sample, row by row from the samples' keys."""
     channels = model.bottleneck.noise_channels
     if not phase.sample or channels == 0:
         return None
-    grid = model.spec.z.shape(tuple(x.shape[2:]))[1:]
+    grid = model.spec.shape(tuple(x.shape[2:]))[model.spec.z.name][1:]
     return seeding.normal((channels, *grid), keys, "posterior").to(x.device)
 
 
@@ -287,7 +300,12 @@ def show(run: Run, phase: Phase) -> None:
         return
     data = run.config.data
     source = StatsData(
-        path=data.validation or data.path, resolution=phase.resolution, num_images=32, batch=8, num_workers=0
+        path=data.validation or data.path,
+        resolution=phase.resolution,
+        frames=frames_of(run.model, phase),
+        num_images=32,
+        batch=8,
+        num_workers=0,
     )
     score, rows = preview(averaged(run), source, run.accelerator.device, run.config.precision)
     run.tracker.scalars(run.images, {"validation/psnr": score})
@@ -309,6 +327,7 @@ def finish(run: Run, parts: PhaseParts) -> Path:
         data = StatsData(
             path=run.config.data.path,
             resolution=run.config.phases[-1].resolution,
+            frames=frames_of(run.model, parts.phase),
             num_images=run.config.statistics_images,
             num_workers=run.config.data.num_workers,
         )

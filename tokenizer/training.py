@@ -4,32 +4,16 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from tokenizer.clusters import ClustersConfig
 from tokenizer.config import TokenizerConfig
 from tokenizer.core.config import Config
 from tokenizer.core.optim import OptimConfig
 from tokenizer.core.run import Precision
+from tokenizer.data.settings import DataConfig
 from tokenizer.losses import LossConfig
 from tokenizer.losses.adversarial import AdversaryConfig
 from tokenizer.losses.pixel import L1Config
 from tokenizer.regularizers import RegularizerConfig
-
-
-class DataConfig(Config):
-    """Pictures to train on."""
-
-    path: Path = Field(
-        description="folder of pictures, searched below; or .tar shards: one, a folder of them, a pattern"
-    )
-    validation: Path | None = Field(
-        default=None, description="pictures to show and measure; none: the first of path"
-    )
-    max_scale: float = Field(
-        default=1.25, ge=1, description="short side is resized to at most this many crops"
-    )
-    flip: bool = True
-    num_workers: int = Field(
-        default=2, ge=0, description="processes that decode pictures, for each training process"
-    )
 
 
 class Phase(Config):
@@ -37,13 +21,19 @@ class Phase(Config):
 
     name: str = "train"
     resolution: int = Field(ge=8, description="side of the square crops in pixels")
-    images: int = Field(ge=1)
+    frames: int | None = Field(
+        default=None, ge=1, description="frames of a clip; none: pictures, for a family of clips those of one frame"
+    )
+    images: int = Field(ge=1, description="pictures, or clips")
     batch: int = Field(ge=1, description="images in a step, over all processes")
     accumulate: int = Field(default=1, ge=1, description="micro-batches in a step")
     train: tuple[str, ...] = Field(default=("*",), description="patterns of the parameters that move")
     losses: tuple[LossConfig, ...] = (L1Config(),)
     regularizers: tuple[RegularizerConfig, ...] = ()
     adversary: AdversaryConfig | None = None
+    clusters: ClustersConfig | None = Field(
+        default=None, description="first put the codes of bottleneck vq to the centres of the encoder's features"
+    )
     optim: OptimConfig | None = Field(default=None, description="instead of the run's")
     sample: bool = Field(default=True, description="draw from the posterior where there is one")
 

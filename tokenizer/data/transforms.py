@@ -1,6 +1,6 @@
 """Pictures to tensors and back; crops.
 
-Pixels as bytes are (H, W, 3) uint8; as tensors (B, 3, H, W) float in [-1, 1].
+Pixels as bytes are (H, W, 3) uint8, of clips (T, H, W, 3); as tensors (B, 3, *S) float in [-1, 1].
 """
 
 import math
@@ -14,12 +14,12 @@ BOX, BICUBIC = Image.Resampling.BOX, Image.Resampling.BICUBIC
 
 
 def to_pixels(data: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
-    return data.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    """(B, *S, 3) uint8, S = (H, W) or (T, H, W) -> (B, 3, *S) float32 in [-1, 1]."""
+    return data.movedim(-1, 1).float() / 127.5 - 1.0
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """(B, 3, H, W) about [-1, 1] -> (B, 3, H, W) uint8, clamped and rounded (never truncated)."""
+    """(B, 3, *S) about [-1, 1] -> (B, 3, *S) uint8, clamped and rounded (never truncated)."""
     return ((x.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
 
 

@@ -5,7 +5,8 @@ Source: Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost, arXiv 1
 
 import contextlib
 import functools
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -46,8 +47,25 @@ def _recomputed(block: nn.Module, *inputs: Any, **options: Any) -> Any:  # whate
         return forward(*inputs, **options)
     if torch.compiler.is_compiling():  # a compiled graph writes buffers once, whatever it recomputes
         return checkpoint(forward, *inputs, use_reentrant=False, **options)
+    if any(isinstance(given, MutableMapping) for given in inputs):
+        forward = _with_caches_kept(forward, inputs)
     contexts = functools.partial(_contexts, block)
     return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts, **options)
+
+
+def _with_caches_kept(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> Callable[..., Any]:
+    """The first pass moves the caller's caches on; each further one begins where it began, on copies of them."""
+    caches = [dict(given) if isinstance(given, MutableMapping) else None for given in inputs]
+    passes = itertools.count()
+
+    def run(*given: Any, **options: Any) -> Any:
+        if next(passes):
+            given = tuple(
+                one if cache is None else dict(cache) for one, cache in zip(given, caches, strict=True)
+            )
+        return forward(*given, **options)
+
+    return run
 
 
 def _contexts(

@@ -3,7 +3,7 @@
 It never leaves gradients where they do not belong: while the autoencoder learns, the discriminator's parameters are
 frozen; while the discriminator learns, reconstructions are detached. Both see the same augmentation of a sample.
 
-Letters: B batch, H W rows and columns.
+Letters: B batch, S a size: (H, W) or (T, H, W).
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from tokenizer.core.descent import Descent
 from tokenizer.core.optim import OptimConfig
 from tokenizer.core.run import crossed
 from tokenizer.losses.augment import DiffAugment, Policy
-from tokenizer.losses.discriminators import PatchDiscriminator
+from tokenizer.losses.discriminators import ClipDiscriminator, PatchDiscriminator
 
 MAX_ADAPTIVE = 1e4
 
@@ -40,6 +40,9 @@ class AdversaryConfig(Config):
     loss: Game = "hinge"
     width: int = Field(default=64, ge=8)
     num_layers: int = Field(default=3, ge=1, le=6)
+    sees: Literal["frames", "clips"] = Field(
+        default="frames", description="clips: convolutions over time too; pictures are frames"
+    )
     lecam: float = Field(default=0.0, ge=0, description="weight of LeCAM (arXiv 2104.03310)")
     lecam_half_life: float = Field(default=10_000, gt=0, description="of its moving averages, in images")
     r1: float = Field(
@@ -127,7 +130,7 @@ class AdversaryTerm:
 
     Attributes:
         value: weighted scalar, detached.
-        gradient: of that scalar with respect to x_hat, (B, 3, H, W).
+        gradient: of that scalar with respect to x_hat, (B, 3, *S).
         stats: detached scalars for the log.
     """
 
@@ -162,7 +165,8 @@ class Adversary:
         self.losses = GAMES[config.loss]
         self.augment = DiffAugment(config.augment, config.augment_strength)
         self.lecam = LeCAM(config.lecam_half_life).to(accelerator.device)
-        self.discriminator = PatchDiscriminator(config.width, config.num_layers).to(accelerator.device)
+        network = ClipDiscriminator if config.sees == "clips" else PatchDiscriminator
+        self.discriminator = network(config.width, config.num_layers).to(accelerator.device)
         self.optimizer = config.optim.build(self.discriminator)
         self.wrapped = accelerator.prepare(self.discriminator)
         self.descent = Descent(accelerator, self.wrapped, self.optimizer, config.optim, total, batch)
@@ -172,7 +176,7 @@ class Adversary:
         return images >= self.config.start_images
 
     def term(self, x_hat: Tensor, gradient: Tensor, keys: Tensor) -> AdversaryTerm:
-        """What it asks of x_hat (B, 3, H, W), with the model's graph, of samples with keys (B,).
+        """What it asks of x_hat (B, 3, *S), with the model's graph, of samples with keys (B,).
 
         ``gradient`` is that of the other losses with respect to x_hat. Only the decoder's last kernel is
         differentiated here, and the discriminator; no gradient stays in either.
@@ -204,7 +208,7 @@ class Adversary:
     def learn(
         self, x: Tensor, x_hat: Tensor, keys: Tensor, *, images: int, micro_batches: int, last: bool
     ) -> dict[str, Tensor]:
-        """Accumulate the loss of telling x from x_hat (both (B, 3, H, W)), samples with keys (B,).
+        """Accumulate the loss of telling x from x_hat (both (B, 3, *S)), samples with keys (B,).
 
         Args:
             x: pictures.
@@ -284,7 +288,7 @@ def gradient_penalty(real: Tensor, x: Tensor) -> Tensor:
 
     Args:
         real: logits (B, ...) of x; their mean is the judgement of a picture, whatever its size.
-        x: pictures (B, 3, H, W) that require gradients.
+        x: pictures (B, 3, *S) that require gradients.
 
     Source: Mescheder et al. 2018, Which Training Methods for GANs do actually Converge?, arXiv 1801.04406 (R1,
     the penalty on real data); it is weighed by gamma / 2.

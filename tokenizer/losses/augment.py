@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tokenizer.core import seeding
+from tokenizer.layers.frames import fold, unfold
 
 Policy = Literal["color", "translation", "cutout"]
 
@@ -40,7 +41,9 @@ class DiffAugment:
         return torch.stack(rows)
 
     def __call__(self, x: Tensor, draws: Tensor) -> Tensor:
-        """x (B, C, H, W) about [-1, 1] and draws (B, 7) -> the same shape, float32."""
+        """x (B, C, *S) about [-1, 1] and draws (B, 7) -> the same shape, float32; all frames of a clip change alike."""
+        if x.ndim == 5:
+            return unfold(self(fold(x), draws.repeat_interleave(x.shape[2], dim=0)), x.shape[0])
         x, draws = x.float(), draws.to(x.device)
         if "color" in self.policies:
             x = _color(x, draws[:, :3], self.strength)

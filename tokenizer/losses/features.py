@@ -3,7 +3,6 @@
 Letters: B batch, C channels, H W rows and columns.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,16 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tokenizer.core.run import Precision
-from tokenizer.core.weights import load_weights
+from tokenizer.layers.frames import fold
+from tokenizer.layers.networks import Library, Triple, build_network, fill, unknown
 from tokenizer.layers.precision import full_precision, half_precision
 from tokenizer.losses.base import WeightedConfig
 from tokenizer.model import StepOutput
 
-Library = Literal["torchvision", "timm"]
 Distance = Literal["l1", "l2", "cosine"]
-Triple = tuple[float, float, float]
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class _Enough(Exception):  # noqa: N818 - stops a forward pass, no error
@@ -136,11 +132,11 @@ class FeatureLoss(nn.Module):
         self.distance = distance
 
     def forward(self, step: StepOutput, x: Tensor) -> Tensor:
-        """Scalar >= 0; x (B, 3, H, W) in [-1, 1]."""
+        """Scalar >= 0; x (B, 3, *S) in [-1, 1], of clips each frame by itself."""
         with full_precision(x.device):
             with torch.no_grad():
-                wanted = self.features(x.float())
-            seen = self.features(step.x_hat.float())
+                wanted = self.features(fold(x).float())
+            seen = self.features(fold(step.x_hat).float())
             distances = [distance_between(a, b, self.distance) for a, b in zip(seen, wanted, strict=True)]
         return torch.stack(distances).sum()
 
@@ -193,64 +189,6 @@ class FeaturesConfig(WeightedConfig):
         )
 
 
-def build_network(library: Library, name: str) -> tuple[nn.Module, dict[str, Any]]:
-    """A network with fresh weights, and what its library says: ``origin``, ``side``, ``mean``, ``std``.
-
-    Raises:
-        ValueError: if the library has no such network, naming the nearest.
-    """
-    return _from_torchvision(name) if library == "torchvision" else _from_timm(name)
-
-
-def _from_torchvision(name: str) -> tuple[nn.Module, dict[str, Any]]:
-    from torchvision import models
-
-    known = models.list_models(module=models)
-    if name not in known:
-        raise ValueError(_unknown("torchvision", name, known))
-    network: nn.Module = models.get_model(name, weights=None)
-    url = models.get_model_weights(name).DEFAULT.url
-    side = getattr(network, "image_size", None)  # of its vision transformers
-    return network, {"origin": url, "side": side, "mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-
-
-def _from_timm(name: str) -> tuple[nn.Module, dict[str, Any]]:
-    import timm
-
-    if not timm.is_model(name):
-        raise ValueError(_unknown("timm", name, timm.list_models()))
-    network: nn.Module = timm.create_model(name, pretrained=False)
-    settings: dict[str, Any] = getattr(network, "pretrained_cfg", {})
-    side = settings["input_size"][-1] if settings.get("fixed_input_size") else None
-    return network, {
-        "origin": f"model.safetensors of huggingface.co/{settings.get('hf_hub_id') or 'timm'}",
-        "side": side,
-        "mean": tuple(settings.get("mean", IMAGENET_MEAN)),
-        "std": tuple(settings.get("std", IMAGENET_STD)),
-    }
-
-
-def _unknown(library: str, name: str, known: Sequence[str]) -> str:
-    nearest = ", ".join(difflib.get_close_matches(name, known, n=5, cutoff=0.4)) or ", ".join(known[:5])
-    return f"{library} has no network {name!r}; near it are: {nearest}"
-
-
-def fill(network: nn.Module, file: Path, whose: str) -> None:
-    """Load a file's weights, all of them and no others.
-
-    Raises:
-        ValueError: if the file cannot be read, or holds the weights of something else.
-    """
-    state, wanted = load_weights(file), network.state_dict()
-    wrong = sorted(state.keys() ^ wanted.keys())
-    wrong += [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
-    if wrong:
-        raise ValueError(
-            f"{file} does not hold the weights of {whose}; {len(wrong)} differ, first {wrong[0]!r}"
-        )
-    network.load_state_dict(state)
-
-
 def layer_name(network: nn.Module, layer: int | str) -> str:
     """The name of a submodule given by its name or its index.
 
@@ -263,7 +201,7 @@ def layer_name(network: nn.Module, layer: int | str) -> str:
     if isinstance(layer, str):
         known = [name for name, _ in network.named_modules() if name]
         if layer not in known:
-            raise ValueError(_unknown("the network", layer, known).replace("network", "layer"))
+            raise ValueError(unknown("the network", layer, known).replace("network", "layer"))
         return layer
     stages = getattr(network, "feature_info", None)
     if stages is not None:

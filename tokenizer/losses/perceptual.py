@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tokenizer.core.run import Precision
 from tokenizer.core.weights import load_weights
+from tokenizer.layers.frames import fold
 from tokenizer.layers.precision import full_precision, half_precision
 from tokenizer.losses.base import WeightedConfig
 from tokenizer.model import StepOutput
@@ -71,7 +72,7 @@ class LPIPSLoss(nn.Module):
     def forward(self, step: StepOutput, x: Tensor) -> Tensor:
         """Scalar >= 0."""
         with full_precision(x.device):
-            distance: Tensor = self.network(step.x_hat.float(), x.float())
+            distance: Tensor = self.network(fold(step.x_hat).float(), fold(x).float())
         return distance.mean()
 
 

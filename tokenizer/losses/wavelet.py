@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from tokenizer.layers.frames import fold
 from tokenizer.layers.wavelets import haar
 from tokenizer.losses.base import WeightedConfig
 from tokenizer.model import StepOutput
@@ -22,8 +23,8 @@ class WaveletLoss(nn.Module):
         self.levels = levels
 
     def forward(self, step: StepOutput, x: Tensor) -> Tensor:
-        """Scalar >= 0; sides of x must be multiples of 2^levels."""
-        difference = step.x_hat.float() - x.float()
+        """Scalar >= 0; sides of x must be multiples of 2^levels; of clips each frame by itself."""
+        difference = fold(step.x_hat.float() - x.float())
         total = torch.zeros((), device=x.device)
         for _ in range(self.levels):
             bands = haar(difference)

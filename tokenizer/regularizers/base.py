@@ -1,10 +1,11 @@
 """What a regularizer is, and the autoencoder that trains with some.
 
-Letters: B batch, C latent channels, S pixels' sides, S' the latent's grid.
+Letters: B batch, C latent channels, S pixels' sides, S' the latent's grid, N patches.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -32,15 +33,26 @@ class Draw:
 
 
 class Regularizer(nn.Module):
-    """Acts on a training pass; each of its three places does nothing unless a kind says otherwise.
+    """Acts on a training pass; each of its four places does nothing unless a kind says otherwise.
 
-    Parameters that it has (a head that predicts something from the latent) train with the model and are kept in the
-    checkpoints of their phase; no model is shipped with them.
+    ``layers`` are names of the model's modules whose outputs the penalty reads, in the step's extras. Parameters that
+    it has (a head that predicts something from the latent) train with the model and are kept in the checkpoints of
+    their phase; no model is shipped with them.
     """
+
+    layers: tuple[str, ...] = ()
+
+    def num_tokens(self, draw: Draw) -> int | None:
+        """How many tokens an encoder that allocates them shall make in this step; None for the most."""
+        return None
 
     def prepare(self, x: Tensor, draw: Draw) -> Tensor:
         """Pixels x (B, 3, *S) -> pixels before the encoder, and what the decoder must reproduce."""
         return x
+
+    def hide(self, x: Tensor, draw: Draw) -> Tensor | None:
+        """Pixels x -> bool (B, N), the patches that the encoder does not see; None: it sees all."""
+        return None
 
     def perturb(self, z: Tensor, x: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """Latent z (B, C, *S') and pixels x -> what the decoder reads, and what it must reproduce."""
@@ -72,29 +84,46 @@ class Regularized(nn.Module):
         super().__init__()
         self.model = model
         self.regularizers = nn.ModuleDict(regularizers)
+        self._seen: dict[str, Tensor] | None = None  # outputs of ``layers``, while a pass gathers them
+        for name in dict.fromkeys(name for regularizer in regularizers.values() for name in regularizer.layers):
+            watched(model, name).register_forward_hook(self._keep(name))
 
     def forward(
         self, x: Tensor, draw: Draw, *, sample: bool = False, noise: Tensor | None = None
     ) -> StepOutput:
-        """One training pass; x (B, 3, *S) in [-1, 1], S a multiple of the factors."""
+        """One training pass; x (B, 3, *S) in [-1, 1], S a multiple of the factors.
+
+        Its extras are the outputs of the layers that regularizers read, by name, and ``hidden``, if patches were.
+        """
         regularizers: list[Regularizer] = list(self.regularizers.values())  # type: ignore[arg-type]  # nn.Module's
         for regularizer in regularizers:
             x = regularizer.prepare(x, draw)
-        h = self.model.encoder(x)
+        masks = [mask for regularizer in regularizers if (mask := regularizer.hide(x, draw)) is not None]
+        hidden = {"hidden": masks[0]} if masks else {}
+        self._seen = {}
+        h = self.model.encoder(x, **hidden) if masks else self.model.encoder(x)
         if noise is not None:  # of the pixels' whole size, which ``prepare`` may have made smaller
             noise = crop_to(noise, tuple(h.shape[2:]))
         bottleneck = self.model.bottleneck(h, sample=sample, noise=noise)
         z = bottleneck.z
         for regularizer in regularizers:
             z, x = regularizer.perturb(z, x, draw)
-        x_hat = self.model.to_pixels(z, tuple(x.shape[2:]))
-        step = StepOutput(x_hat, z, bottleneck, target=x, keys=draw.keys)
+        drawn = self.model.learn_pixels(z, x, draw.keys)
+        extras, self._seen = self._seen | hidden | drawn.extras, None
+        step = StepOutput(drawn.x_hat, z, bottleneck, target=x, keys=draw.keys, extras=extras)
         penalties = {
             kind: value
             for kind, regularizer in zip(self.regularizers, regularizers, strict=True)
             if (value := regularizer.penalty(step, self.encode)) is not None
         }
         return replace(step, penalties=penalties)
+
+    def _keep(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:  # whatever the layer takes and gives
+            if self._seen is not None:
+                self._seen[name] = output
+
+        return keep
 
     def encode(self, x: Tensor) -> Tensor:
         """x (B, 3, *S) -> z, the posterior's mode, raw scale, with gradient.
@@ -105,7 +134,26 @@ class Regularized(nn.Module):
         mode = bottleneck.training
         bottleneck.eval()
         try:
-            z: Tensor = bottleneck(self.model.encoder(x)).z
+            z: Tensor = bottleneck(self.model.to_features(x)).z
             return z
         finally:
             bottleneck.train(mode)
+
+
+def watched(model: nn.Module, name: str) -> nn.Module:
+    """The module of that name.
+
+    Raises:
+        ValueError: if there is none, naming what is there instead.
+    """
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        known: list[str] = []
+        parent, _, _ = name.rpartition(".")
+        while parent and not known:
+            known = [inner for inner, _ in model.named_modules() if inner.rpartition(".")[0] == parent]
+            parent, _, _ = parent.rpartition(".")
+        raise ValueError(
+            f"the model has no layer {name!r}; near it are {', '.join(known) or 'encoder, bottleneck, decoder'}"
+        ) from None
