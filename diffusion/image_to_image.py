@@ -19,10 +19,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
-from diffusion.generators.rectified_flow import interpolate
 from diffusion.samplers import STEPS, SamplerName, Velocity
 from tokenizer.data.picture import flatten
 from tokenizer.data.transforms import BICUBIC, BOX, as_bytes, to_pixels
+from tokenizer.layers.flow import interpolate
 
 Pictures = Image.Image | Sequence[Image.Image] | Tensor
 

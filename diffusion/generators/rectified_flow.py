@@ -20,17 +20,7 @@ from diffusion.backbones.base import Denoiser
 from diffusion.samplers import SamplerName, Velocity, guided, sample, shift_time, time_grid
 from tokenizer.core import seeding
 from tokenizer.core.config import Config
-
-
-def interpolate(z: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-    """z_t = (1 - t) z + t eps; z and eps (B, ...), t (B,)."""
-    t = t.view(-1, *(1,) * (z.ndim - 1))
-    return (1 - t) * z + t * eps
-
-
-def velocity_target(z: Tensor, eps: Tensor) -> Tensor:
-    """v = eps - z, the derivative of z_t by t; constant along the path."""
-    return eps - z
+from tokenizer.layers.flow import interpolate, velocity_target
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class LearnedPositions(nn.Module):
 
 
 class Attention(nn.Module):
-    """Softmax attention of all tokens to all tokens."""
+    """Softmax attention of all tokens to all tokens, or to those that a mask lets them see."""
 
     def __init__(self, width: int, heads: int, bias: bool) -> None:
         super().__init__()
@@ -100,12 +100,15 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=bias)
         self.proj = nn.Linear(width, width, bias=bias)
 
-    def forward(self, x: Tensor, angles: Tensor | None = None) -> Tensor:
-        """x (B, N, D) -> the same shape; ``angles`` (N, K/2) turn queries and keys."""
+    def forward(self, x: Tensor, angles: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """x (B, N, D) -> the same shape.
+
+        ``angles`` (N, K/2) turn queries and keys; ``mask`` (N, N) bool says which tokens (columns) a token sees.
+        """
         q, k, v = rearrange(self.qkv(x), "b n (three g k) -> three b g n k", three=3, g=self.heads)
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
-        h = F.scaled_dot_product_attention(q, k, v)  # (B, G, N, K)
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (B, G, N, K)
         out: Tensor = self.proj(rearrange(h, "b g n k -> b n (g k)"))
         return out
 
@@ -159,9 +162,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.feed_forward = feed_forward
 
-    def forward(self, x: Tensor, angles: Tensor | None = None) -> Tensor:
-        """x (B, N, D) -> the same shape."""
-        x = x + self.attention(self.norm1(x), angles)
+    def forward(self, x: Tensor, angles: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """x (B, N, D) -> the same shape; ``angles`` and ``mask`` as for the attention."""
+        x = x + self.attention(self.norm1(x), angles, mask)
         out: Tensor = x + self.feed_forward(self.norm2(x))
         return out
 
@@ -199,12 +202,15 @@ class Transformer(nn.Module):
         self.norm_out = nn.LayerNorm(width, eps=1e-6)
         self.blocks.apply(init_linear)
 
-    def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """tokens (B, N, D) in the order of ``grid``'s positions, rows first -> the same shape, normalised."""
+    def forward(self, tokens: Tensor, grid: Grid, mask: Tensor | None = None) -> Tensor:
+        """tokens (B, N, D) in the order of ``grid``'s positions, rows first -> the same shape, normalised.
+
+        ``mask`` (N, N) bool: which tokens (columns) a token sees; all without it.
+        """
         x, angles = self.positions(tokens, grid)
         x = self.norm_in(x)
         for block in self.blocks:
-            x = block(x, angles)
+            x = block(x, angles, mask)
         out: Tensor = self.norm_out(x)
         return out
 

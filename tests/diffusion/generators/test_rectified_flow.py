@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from diffusion.generators import GeneratorConfig
-from diffusion.generators.rectified_flow import Draws, RectifiedFlow, interpolate, velocity_target
+from diffusion.generators.rectified_flow import Draws, RectifiedFlow
+from tokenizer.layers.flow import interpolate, velocity_target
 
 SHAPE = (2, 3, 4)
 

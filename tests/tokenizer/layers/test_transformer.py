@@ -151,3 +151,19 @@ def test_autocast_computes_in_half_precision_and_stays_close() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = body(tokens, (3, 4))
     assert float((rounded.float() - exact).abs().max()) < 0.1 * float(exact.abs().max())
+
+
+@torch.no_grad()
+def test_a_mask_hides_tokens_and_a_full_one_hides_none() -> None:
+    torch.manual_seed(0)
+    body = Transformer(16, 2, 2, GELUFeedForward, SinCosPositions(16), bias=True, pre_norm=False)
+    for parameter in body.parameters():
+        parameter.add_(0.2 * torch.randn_like(parameter))
+    tokens = torch.randn(1, 6, 16)
+    changed = tokens.clone()
+    changed[:, 4, 0] += 1.0
+    lower = torch.ones(6, 6, dtype=torch.bool).tril()
+    before, after = body(tokens, (2, 3), lower), body(changed, (2, 3), lower)
+    torch.testing.assert_close(after[:, :4], before[:, :4])
+    assert (after[:, 4:] - before[:, 4:]).abs().amax(dim=2).gt(1e-3).all()
+    torch.testing.assert_close(body(tokens, (2, 3), torch.ones_like(lower)), body(tokens, (2, 3)))
