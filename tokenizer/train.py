@@ -52,6 +52,9 @@ FREE = (
     "data.num_workers",
     "data.path",
     "data.validation",
+    "data.videos",
+    "data.cache",
+    "data.decode_threads",
 )
 
 
@@ -167,7 +170,9 @@ def run_phase(run: Run, index: int, begin: int, resuming: Path | None) -> Path |
         restore(parts, resuming)
     if any(name.startswith(("encoder.", "bottleneck.")) for name in trained_names(run.model)):
         run.model.spec, run.model.projection = run.model.spec.with_statistics(None), None
-    order = open_training(config.data, phase.resolution, frames_of(run.model, phase), config.seed)
+    frames, multiple = frames_of(run.model, phase), run.model.spec.padded((1, 1))[0]
+    shape = {"batch": phase.batch, "begin": begin, "multiple": multiple}
+    order = open_training(config.data, phase.resolution, frames, config.seed, **shape)
     positions = Positions(
         run.images,
         begin + phase.span,

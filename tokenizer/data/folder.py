@@ -1,15 +1,16 @@
-"""Pictures as files below a folder, the first level of folders being their classes."""
+"""Pictures or videos as files below a folder, the first level of folders being their classes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from tokenizer.data.picture import SUFFIXES
+from tokenizer.data.kind import PICTURES, Kind
 
 
 @dataclass(frozen=True, slots=True)
 class PictureFile:
-    """A picture that is a file of its own.
+    """A picture, or a video, that is a file of its own.
 
     Attributes:
         path: the file.
@@ -27,13 +28,22 @@ class PictureFile:
         """Bytes of the file."""
         return self.path.stat().st_size
 
+    @property
+    def mtime_ns(self) -> int:
+        """When the file was last changed."""
+        return self.path.stat().st_mtime_ns
+
+    def open(self) -> BinaryIO:
+        """The file, open."""
+        return self.path.open("rb")
+
     def read(self) -> bytes:
         """The file; OSError if it cannot be read."""
         return self.path.read_bytes()
 
 
 class Folder:
-    """All pictures below a folder, in the order of their paths.
+    """All pictures, or all videos, below a folder, in the order of their paths.
 
     Attributes:
         class_names: the folders of the first level that hold pictures, in alphabetical order; "" where pictures
@@ -43,9 +53,9 @@ class Folder:
         ValueError: if the folder does not exist or holds no picture.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: Kind = PICTURES) -> None:
         self.path = path
-        self.files = list_images(path)
+        self.files = list_images(path, kind)
         inside = [file.relative_to(path).parts for file in self.files]
         folders = [parts[0] if len(parts) > 1 else "" for parts in inside]
         self.class_names = sorted(set(folders))
@@ -64,22 +74,20 @@ class Folder:
         return self._labels[index]
 
 
-def list_images(path: Path) -> list[Path]:
-    """All pictures below a folder, in the order of their paths.
+def list_images(path: Path, kind: Kind = PICTURES) -> list[Path]:
+    """All pictures below a folder, in the order of their paths; or all files of another kind.
 
     Raises:
         ValueError: if the folder does not exist or holds no picture.
     """
     if not path.is_dir():
         raise ValueError(f"data.path={path} is not a folder")
-    files = sorted(find_images(path))
+    files = sorted(find_images(path, kind))
     if not files:
-        raise ValueError(
-            f"data.path={path} holds no pictures ({', '.join(sorted(SUFFIXES))}) and no .tar shards"
-        )
+        raise ValueError(f"data.path={path} holds no {kind} and no .tar shards")
     return files
 
 
-def find_images(path: Path) -> Iterator[Path]:
-    """The pictures below a folder, in no order."""
-    return (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+def find_images(path: Path, kind: Kind = PICTURES) -> Iterator[Path]:
+    """The pictures, or files of another kind, below a folder, in no order."""
+    return (file for file in path.rglob("*") if file.suffix.lower() in kind.suffixes and file.is_file())

@@ -20,7 +20,7 @@ from tokenizer.data.transforms import adm_crop, as_bytes, random_crop
 
 
 class Sample(TypedDict):
-    """One picture, or a batch of them: data (B, R, R, 3) uint8, label, index and key (B,) int64."""
+    """One picture or clip, or a batch of them: data (B, *S, 3) uint8, label, index and key (B,) int64."""
 
     data: Tensor
     label: Tensor
@@ -48,7 +48,33 @@ class Images(Dataset[Sample]):
 
     def sample(self, index: int, image: Image.Image) -> Sample:
         """The crop of a picture that was read already."""
-        return _sample(as_bytes(adm_crop(image, self.resolution)), self.source.label(index), index, index)
+        return make_sample(as_bytes(adm_crop(image, self.resolution)), self.source.label(index), index, index)
+
+
+class Epochs:
+    """Training positions as epochs, each of which has every sample once, in an order of its own.
+
+    Args:
+        count: samples of an epoch.
+        seed: names the orders.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed = count, seed
+        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+
+    def at(self, position: int) -> tuple[int, int]:
+        """The sample of a position, and the key of all that is drawn for it."""
+        epoch, place = divmod(position, self.count)
+        index = int(self.permutation(epoch)[place])
+        return index, seeding.key(self.seed, "sample", epoch, index)
+
+    def permutation(self, epoch: int) -> Tensor:
+        """The order of the samples in an epoch, (N,) int64."""
+        if self._order[0] != epoch:
+            generator = seeding.generator(self.seed, "order", epoch)
+            self._order = (epoch, torch.randperm(self.count, generator=generator))
+        return self._order[1]
 
 
 class TrainingOrder(Dataset[Sample]):
@@ -65,18 +91,15 @@ class TrainingOrder(Dataset[Sample]):
 
     def __init__(self, images: Images, seed: int, max_scale: float = 1.25, flip: bool = True) -> None:
         self.images = images
-        self.seed = seed
+        self.epochs = Epochs(len(images), seed)
         self.max_scale = max_scale
         self.flip = flip
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, position: int) -> Sample:
-        epoch, place = divmod(position, len(self.images))
-        index = int(self.permutation(epoch)[place])
-        key = seeding.key(self.seed, "sample", epoch, index)
+        index, key = self.epochs.at(position)
         chosen, image = read_or_next(self.images.source, index)
         image = random_crop(
             image,
@@ -85,14 +108,11 @@ class TrainingOrder(Dataset[Sample]):
             max_scale=self.max_scale,
             flip=self.flip,
         )
-        return _sample(as_bytes(image), self.images.source.label(chosen), chosen, key)
+        return make_sample(as_bytes(image), self.images.source.label(chosen), chosen, key)
 
     def permutation(self, epoch: int) -> Tensor:
         """The order of the pictures in an epoch, (N,) int64."""
-        if self._order[0] != epoch:
-            generator = seeding.generator(self.seed, "order", epoch)
-            self._order = (epoch, torch.randperm(len(self.images), generator=generator))
-        return self._order[1]
+        return self.epochs.permutation(epoch)
 
 
 class Positions:
@@ -145,7 +165,8 @@ def loader(data: Dataset[Sample], positions: Positions, num_workers: int) -> Dat
     )
 
 
-def _sample(data: Tensor, label: int, index: int, key: int) -> Sample:
+def make_sample(data: Tensor, label: int, index: int, key: int) -> Sample:
+    """A sample of its pixels, uint8 (*S, 3), and the numbers that go with it."""
     return Sample(
         data=data,
         label=torch.tensor(label),

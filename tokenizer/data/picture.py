@@ -2,18 +2,20 @@
 
 import io
 import warnings
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from PIL import Image, ImageOps
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+from tokenizer.data.kind import PICTURES
+
+SUFFIXES = PICTURES.suffixes
 # Only these decoders ever run, whatever a file is called; the likely ones first.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 200_000_000
 
 
 class Picture(Protocol):
-    """An encoded picture; its ``str()`` says where it lies, in full."""
+    """An encoded picture or video; its ``str()`` says where it lies, in full."""
 
     @property
     def name(self) -> str:
@@ -23,6 +25,15 @@ class Picture(Protocol):
     @property
     def num_bytes(self) -> int:
         """Bytes of the encoded picture."""
+        ...
+
+    @property
+    def mtime_ns(self) -> int:
+        """When its file was last changed."""
+        ...
+
+    def open(self) -> BinaryIO:
+        """The encoded picture as a file of its own, for what need not read it whole; as ``read`` otherwise."""
         ...
 
     def read(self) -> bytes:

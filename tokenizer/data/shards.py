@@ -1,16 +1,22 @@
-"""Pictures in tar shards, read by their offset: any order, any number of processes, nothing unpacked."""
+"""Pictures or videos in tar shards, read by their offset: any order, any number of processes, nothing unpacked."""
 
+import io
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tokenizer.data.kind import PICTURES, Kind
 from tokenizer.data.tar_index import Label, load_index
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 CLASSES = "classes.json"
 OPEN_SHARDS = 128
@@ -34,7 +40,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A picture in a shard.
+    """A picture, or a video, in a shard.
 
     Attributes:
         shard: where it lies.
@@ -54,6 +60,19 @@ class Member:
     def name(self) -> str:
         """Shard and member as one path."""
         return f"{self.shard.name}/{self.member}"
+
+    @property
+    def mtime_ns(self) -> int:
+        """When the shard was last changed."""
+        return self.shard.mtime_ns
+
+    def open(self) -> BinaryIO:
+        """Its bytes as a file of their own.
+
+        Raises:
+            RuntimeError: as ``read``.
+        """
+        return io.BufferedReader(_Section(_open(self.shard), self.offset, self.num_bytes))
 
     def read(self) -> bytes:
         """Its bytes.
@@ -77,19 +96,21 @@ class Shards:
 
     Args:
         files: the shards.
+        kind: what of them is read.
 
     Raises:
         ValueError: naming shard and member, if a shard cannot be used or labels do not fit together.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Sequence[Path], kind: Kind = PICTURES) -> None:
+        self.kind = kind
         folder = Path(os.path.commonpath([file.absolute().parent for file in files]))
         self.shards: list[Shard] = []
         names: list[bytes] = []
         offsets, sizes, counts = [], [], []
         labels: list[Label] = []
         for file in files:
-            index = load_index(file)
+            index = load_index(file, kind)
             name = file.absolute().relative_to(folder).as_posix()
             self.shards.append(Shard(file, name, index.num_bytes, index.mtime_ns))
             encoded = [member.encode("utf-8", "surrogateescape") for member in index.names]
@@ -123,7 +144,7 @@ class Shards:
 
     def __getitem__(self, index: int) -> Member:
         if not 0 <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)}")
+            raise IndexError(f"number {index} of {len(self)} {self.kind.plural}")
         shard = self.shards[int(np.searchsorted(self._stops, index, side="right"))]
         start, stop = int(self._ends[index - 1]) if index else 0, int(self._ends[index])
         member = self._names[start:stop].decode("utf-8", "surrogateescape")
@@ -152,6 +173,36 @@ class _Open:
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):  # not if opening failed
             os.close(self.descriptor)
+
+
+class _Section(io.RawIOBase):
+    """Some bytes of a shard as a file; places are kept here, so that any number of readers share the shard."""
+
+    def __init__(self, shard: _Open, offset: int, num_bytes: int) -> None:
+        self._shard, self._offset, self._num_bytes = shard, offset, num_bytes
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._num_bytes}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        count = max(0, min(len(view), self._num_bytes - self._at))
+        data = self._shard.read(count, self._offset + self._at) if count else b""
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
 
 @lru_cache(maxsize=OPEN_SHARDS)

@@ -1,14 +1,18 @@
-"""Where pictures come from: a folder of files, or tar shards. Everything that reads pictures takes either."""
+"""Where pictures and videos come from: a folder of files, or tar shards. Everything that reads them takes either."""
 
 import glob
+import hashlib
 import logging
 import re
+import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
 
 from tokenizer.data.folder import Folder, find_images
+from tokenizer.data.kind import PICTURES, VIDEOS, Kind
 from tokenizer.data.picture import Picture, read_image
 from tokenizer.data.shards import Shards
 from tokenizer.data.tar_index import compressed
@@ -54,23 +58,59 @@ def read_or_next(source: Source, index: int) -> tuple[int, Image.Image]:
     raise ValueError("none of the pictures can be read")
 
 
-def open_source(path: Path) -> Source:
+def fingerprint(pictures: Iterable[Picture]) -> str:
+    """sha256 over the pictures' names and sizes in bytes, in order: another set has another. Reads no picture."""
+    digest = hashlib.sha256()
+    for picture in pictures:
+        digest.update(f"{picture.name}\0{picture.num_bytes}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def kind_of(path: Path) -> Kind:
+    """Whether ``data.path`` names pictures or videos; pictures where it names neither, as ``open_source`` will tell.
+
+    Raises:
+        ValueError: if a folder holds both.
+    """
+    if path.is_dir() and not any(path.glob(f"*{SHARD}")):
+        picture, video = (next(find_images(path, kind), None) for kind in (PICTURES, VIDEOS))
+        if picture is not None and video is not None:
+            raise ValueError(
+                f"data.path={path} holds pictures ({picture.relative_to(path)}) and videos "
+                f"({video.relative_to(path)}): keep them in folders apart and name that of the videos in data.videos"
+            )
+        return PICTURES if video is None else VIDEOS
+    if path.is_dir():
+        shards = sorted(path.glob(f"*{SHARD}"))
+    else:
+        pattern = glob.has_magic(str(path)) or BRACES.search(str(path))
+        shards = [path] if path.is_file() or not pattern else expand(str(path))
+    try:
+        with tarfile.open(shards[0], "r:") as tar:
+            suffixes = (Path(member.name).suffix.lower() for member in tar if member.isreg())
+            kinds = (kind for suffix in suffixes for kind in (PICTURES, VIDEOS) if suffix in kind.suffixes)
+            return next(kinds, PICTURES)
+    except (OSError, tarfile.TarError):
+        return PICTURES
+
+
+def open_source(path: Path, kind: Kind = PICTURES) -> Source:
     """Open what ``data.path`` names: a folder of pictures, a .tar shard, a folder of shards, or a pattern of shards.
 
     Patterns are those of the shell, ``*``, ``?``, ``[...]``, and braces, ``shard-{0000..0009}.tar`` or
     ``{a,b}.tar``; what exists under its literal name is taken literally. Shards come in the order of their names,
-    with braces in the order written.
+    with braces in the order written. With ``kind`` the same of videos.
 
     Raises:
         ValueError: saying what is wrong with it.
     """
     if path.is_dir():
-        return _open_folder(path)
+        return _open_folder(path, kind)
     if path.is_file():
-        return Shards([_shard(path)])
+        return Shards([_shard(path)], kind)
     if not glob.has_magic(str(path)) and not BRACES.search(str(path)):
         raise ValueError(f"data.path={path} is not a folder, a .tar file or a pattern of .tar files")
-    return Shards([_shard(file) for file in expand(str(path))])
+    return Shards([_shard(file) for file in expand(str(path))], kind)
 
 
 def expand(pattern: str) -> list[Path]:
@@ -120,20 +160,20 @@ def expand_braces(pattern: str) -> list[str]:
     return names
 
 
-def _open_folder(path: Path) -> Source:
+def _open_folder(path: Path, kind: Kind) -> Source:
     shards = sorted(path.glob(f"*{SHARD}"))
     if not shards:
         for file in sorted(path.iterdir()):
-            if file.name.lower().endswith(COMPRESSED) and next(find_images(path), None) is None:
+            if file.name.lower().endswith(COMPRESSED) and next(find_images(path, kind), None) is None:
                 raise ValueError(compressed(file))
-        return Folder(path)
-    picture = next(find_images(path), None)
+        return Folder(path, kind)
+    picture = next(find_images(path, kind), None)
     if picture is not None:
         raise ValueError(
-            f"data.path={path} holds .tar shards ({shards[0].name}) and pictures ({picture.relative_to(path)}): "
-            f"data.path={path}/*.tar takes the shards; for the pictures, name their folder or move the shards away"
+            f"data.path={path} holds .tar shards ({shards[0].name}) and {kind.plural} ({picture.relative_to(path)}): "
+            f"data.path={path}/*.tar takes the shards; for the {kind.plural}, name their folder or move the shards away"
         )
-    return Shards([_shard(file) for file in shards])
+    return Shards([_shard(file) for file in shards], kind)
 
 
 def _shard(file: Path) -> Path:

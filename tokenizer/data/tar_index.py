@@ -1,4 +1,4 @@
-"""Where the pictures of one tar shard lie: one pass over its headers, kept in a small file beside it.
+"""Where the pictures, or the videos, of one tar shard lie: one pass over its headers, kept in a small file beside it.
 
 Conventions are those of the WebDataset format: members of one sample share a key, which is their path up to the
 first dot of its last component; what follows is the extension. A member whose extension is a picture's is the
@@ -15,7 +15,7 @@ import tarfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tokenizer.data.picture import SUFFIXES
+from tokenizer.data.kind import PICTURES, Kind
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +54,12 @@ class _Sample:
     from_cls: bool = False
 
 
-def index_path(shard: Path) -> Path:
+def index_path(shard: Path, kind: Kind = PICTURES) -> Path:
     """Where the index of a shard is kept: beside it."""
-    return shard.with_name(f"{shard.name}.index")
+    return shard.with_name(f"{shard.name}.{kind.index}")
 
 
-def load_index(shard: Path) -> TarIndex:
+def load_index(shard: Path, kind: Kind = PICTURES) -> TarIndex:
     """The index of a shard, from beside it if that still holds; otherwise made, and kept there if that can be.
 
     Raises:
@@ -69,15 +69,15 @@ def load_index(shard: Path) -> TarIndex:
         state = shard.stat()
     except OSError as error:
         raise ValueError(f"{shard} cannot be read: {error}") from error
-    kept = _read(index_path(shard))
+    kept = _read(index_path(shard, kind))
     if kept is not None and (kept.num_bytes, kept.mtime_ns) == (state.st_size, state.st_mtime_ns):
         return kept
-    index = build_index(shard)
-    _write(index_path(shard), index)
+    index = build_index(shard, kind)
+    _write(index_path(shard, kind), index)
     return index
 
 
-def build_index(shard: Path) -> TarIndex:
+def build_index(shard: Path, kind: Kind = PICTURES) -> TarIndex:
     """One pass over the headers of a shard; only ``.cls`` and ``.json`` members are read.
 
     Raises:
@@ -90,13 +90,13 @@ def build_index(shard: Path) -> TarIndex:
                 raise ValueError(compressed(shard))
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as tar:
-                samples = _samples(shard, tar, file.fileno())
+                samples = _samples(shard, tar, file.fileno(), kind)
                 _check_end(shard, file.fileno(), tar.offset)
     except (OSError, tarfile.TarError) as error:
         raise ValueError(f"{shard} cannot be read as a tar archive, it may be cut short: {error}") from error
     found = [(sample.picture, sample.label) for sample in samples.values() if sample.picture is not None]
     if not found:
-        raise ValueError(f"{shard} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise ValueError(f"{shard} holds no {kind}")
     found.sort(key=lambda item: item[0].offset_data)
     return TarIndex(
         num_bytes=state.st_size,
@@ -111,12 +111,12 @@ def build_index(shard: Path) -> TarIndex:
 def compressed(shard: Path) -> str:
     """The sentence for a compressed shard."""
     return (
-        f"{shard} is compressed: pictures are read by their offset, which a compressed archive does not allow; "
+        f"{shard} is compressed: its files are read by their offset, which a compressed archive does not allow; "
         "unpack it to a .tar first (pictures are compressed already, it grows little)"
     )
 
 
-def _samples(shard: Path, tar: tarfile.TarFile, descriptor: int) -> dict[str, _Sample]:
+def _samples(shard: Path, tar: tarfile.TarFile, descriptor: int, kind: Kind) -> dict[str, _Sample]:
     samples: dict[str, _Sample] = {}
     seen: set[str] = set()
     while (member := tar.next()) is not None:
@@ -131,18 +131,20 @@ def _samples(shard: Path, tar: tarfile.TarFile, descriptor: int) -> dict[str, _S
         if member.issparse():
             raise ValueError(f"{shard}: {member.name} is a sparse file: pack the shard without --sparse")
         sample = samples.setdefault(f"{head}{slash}{stem}", _Sample())
-        _add(shard, sample, member, extension.lower(), descriptor)
+        _add(shard, sample, member, extension.lower(), descriptor, kind)
     return samples
 
 
-def _add(shard: Path, sample: _Sample, member: tarfile.TarInfo, extension: str, descriptor: int) -> None:
+def _add(
+    shard: Path, sample: _Sample, member: tarfile.TarInfo, extension: str, descriptor: int, kind: Kind
+) -> None:
     """Note what one member says about its sample."""
-    if f".{extension.rpartition('.')[2]}" in SUFFIXES:
+    if f".{extension.rpartition('.')[2]}" in kind.suffixes:
         plain = "." not in extension  # 7.jpg, rather than 7.thumbnail.jpg
         if sample.picture is not None and plain == sample.plain:
             raise ValueError(
-                f"{shard} holds two pictures of one key, {sample.picture.name} and {member.name}: "
-                "a sample has one picture; give each its own key (the name up to its first dot)"
+                f"{shard} holds two {kind.plural} of one key, {sample.picture.name} and {member.name}: "
+                "a sample has one of them; give each its own key (the name up to its first dot)"
             )
         if sample.picture is None or plain:
             sample.picture, sample.plain = member, plain

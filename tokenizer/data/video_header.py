@@ -17,13 +17,14 @@ from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from tokenizer.data.kind import VIDEOS
 from tokenizer.data.mp4_boxes import read_claims
 
 av.logging.set_level(None)  # what is wrong with a file is raised, not printed
 
 Container = Literal["mp4", "webm", "gif"]
 DEMUXERS: dict[Container, str] = {"mp4": "mov", "webm": "matroska", "gif": "gif"}
-SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".webm", ".mkv", ".gif"})
+SUFFIXES = VIDEOS.suffixes
 MATROSKA = b"\x1a\x45\xdf\xa3"
 SEGMENT = b"\x18\x53\x80\x67"
 STILL_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")  # pictures in the same boxes

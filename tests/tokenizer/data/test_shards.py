@@ -122,7 +122,7 @@ def test_reading_is_safe_in_threads_and_across_pickling(packed: Path) -> None:
         for _ in range(20):  # every round begins with several threads that open the same shards at once
             shards_module._open.cache_clear()
             assert list(pool.map(lambda index: again[index % 48].read(), range(96))) == expected * 2
-    with pytest.raises(IndexError, match="picture 48 of 48"):
+    with pytest.raises(IndexError, match="number 48 of 48 pictures"):
         shards[48]
 
 
@@ -202,3 +202,16 @@ def test_labels_of_two_kinds_are_refused_naming_both(make_tar: Make, picture: Dr
             ValueError, match=rf"a\.tar: x\.png has the label 1 and .*{name}: y\.png has {told}"
         ):
             Shards([one, two])
+
+
+def test_a_member_is_a_file_of_its_own(make_tar: Make, picture: Draw) -> None:
+    shards = Shards([make_tar("s.tar", {"a.png": picture(0), "b.png": picture(1)})])
+    with shards[0].open() as first, shards[1].open() as second:
+        assert second.read(8) == picture(1)[:8]
+        assert first.read() == picture(0)
+        assert second.seek(-4, 2) == len(picture(1)) - 4
+        assert second.read() == picture(1)[-4:]
+        assert second.read() == b""
+        assert second.seek(2) == second.tell() == 2
+        assert second.read(3) == picture(1)[2:5]
+    assert shards[0].mtime_ns == shards.shards[0].mtime_ns

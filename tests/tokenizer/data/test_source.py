@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tokenizer.data.folder import Folder
+from tokenizer.data.kind import PICTURES, VIDEOS
 from tokenizer.data.shards import Shards
-from tokenizer.data.source import expand_braces, open_source, read_or_next
+from tokenizer.data.source import expand_braces, fingerprint, kind_of, open_source, read_or_next
 
 Make = Callable[..., Path]
 Draw = Callable[[int], bytes]
@@ -105,3 +106,32 @@ def test_the_next_readable_picture_stands_for_one_that_is_not(
     assert f"{shard}: c.png cannot be read" in caplog.text
     with pytest.raises(ValueError, match="none of the pictures can be read"):
         read_or_next(open_source(make_tar("t.tar", {"a.png": b"x"})), 0)
+
+
+def test_a_fingerprint_tells_sets_apart(photographs: Path) -> None:
+    source = open_source(photographs)
+    pictures = [source[index] for index in range(len(source))]
+    assert fingerprint(pictures) == fingerprint(iter(pictures))
+    assert fingerprint(pictures[1:]) != fingerprint(pictures) != fingerprint(pictures[::-1])
+
+
+def test_pictures_and_videos_are_told_apart(
+    photographs: Path, films: Path, make_tar: Make, picture: Draw, tmp_path: Path
+) -> None:
+    assert kind_of(photographs) is PICTURES
+    assert kind_of(films) is VIDEOS
+    film = (films / "low/c.mp4").read_bytes()
+    shard = make_tar("set/s-0.tar", {"a.cls": b"1", "a.mp4": film})
+    for path in (shard, shard.parent, shard.parent / "*.tar", shard.parent / "s-{0..0}.tar"):
+        assert kind_of(path) is VIDEOS
+        assert len(open_source(path, VIDEOS)) == 1
+    assert kind_of(make_tar("t.tar", {"a.png": picture(0), "a.mp4": film})) is PICTURES
+    assert kind_of(tmp_path / "none") is PICTURES
+    both = tmp_path / "both"
+    both.mkdir()
+    (both / "a.png").write_bytes(picture(0))
+    (both / "a.mp4").write_bytes(film)
+    with pytest.raises(
+        ValueError, match=r"pictures \(a\.png\) and videos \(a\.mp4\): keep them in folders apart"
+    ):
+        kind_of(both)

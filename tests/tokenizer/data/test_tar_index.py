@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tokenizer.data import tar_index
+from tokenizer.data.kind import VIDEOS, Kind
 from tokenizer.data.tar_index import build_index, index_path, load_index
 
 Make = Callable[..., Path]
@@ -81,7 +82,7 @@ def test_the_index_is_kept_and_made_anew_when_the_shard_changes(
     first = load_index(shard)
     passes: list[Path] = []
 
-    def counted(path: Path, build: Any = build_index) -> tar_index.TarIndex:
+    def counted(path: Path, kind: Kind, build: Any = build_index) -> tar_index.TarIndex:
         passes.append(path)
         index: tar_index.TarIndex = build(path)
         return index
@@ -184,3 +185,14 @@ def test_compressed_archives_are_refused_whatever_their_name(tmp_path: Path, mod
 def test_what_cannot_be_used_is_named(make_tar: Make, members: list[tuple[str, bytes]], message: str) -> None:
     with pytest.raises(ValueError, match=rf"s\.tar.*{message}"):
         build_index(make_tar("s.tar", members))
+
+
+def test_videos_have_an_index_of_their_own(make_tar: Make, picture: Draw) -> None:
+    shard = make_tar("s.tar", {"a.png": picture(0), "a.mp4": b"film", "b.webm": b"more", "b.cls": b"3"})
+    index = load_index(shard, VIDEOS)
+    assert (index.names, index.labels) == (["a.mp4", "b.webm"], [None, 3])
+    assert index_path(shard, VIDEOS).is_file()
+    assert not index_path(shard).exists()
+    assert load_index(shard).names == ["a.png"]
+    with pytest.raises(ValueError, match=r"holds no videos \(\.gif, "):
+        load_index(make_tar("t.tar", {"a.png": picture(0)}), VIDEOS)
