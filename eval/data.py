@@ -5,7 +5,7 @@ Letters: B pictures, R resolution.
 
 import io
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from eval.errors import CorruptPictureError, EvaluationError
 from eval.protocols import Crop, EvaluationProtocol
 from tokenizer.core.config import Config
 from tokenizer.data.picture import Picture, read_image
-from tokenizer.data.source import open_source
+from tokenizer.data.source import fingerprint, open_source
 
 T = TypeVar("T")
 
@@ -45,12 +45,57 @@ class CropBatch:
     """Crops as they come.
 
     Attributes:
+        keys: numbers of the pictures, their places in ``Pictures.files``.
         files: where each came from.
         data: (B, 3, R, R) uint8, or float in [-1, 1] where the protocol's crop never rounds.
     """
 
+    keys: tuple[int, ...]
     files: tuple[Picture, ...]
     data: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What became of one picture: its crop, or why there is none."""
+
+    key: int
+    file: Picture
+    crop: Tensor | None
+    upsampled: bool = False
+    fault: str = ""
+
+
+@dataclass(slots=True)
+class Portion:
+    """A run of the pictures, to be read once and in order; what happened to them is known when it was.
+
+    Attributes:
+        keys: numbers of its pictures.
+        skipped: sentences on those that could not be read.
+        num_upsampled: those whose short side is below the resolution.
+    """
+
+    keys: range
+    _reads: Iterator[_Read]
+    _batch_size: int
+    skipped: list[str] = field(default_factory=list)
+    num_upsampled: int = 0
+
+    def __iter__(self) -> Iterator[CropBatch]:
+        waiting: list[_Read] = []
+        for _ in self.keys:
+            read = next(self._reads)
+            if read.crop is None:
+                self.skipped.append(read.fault)
+                continue
+            self.num_upsampled += read.upsampled
+            waiting.append(read)
+            if len(waiting) == self._batch_size:
+                yield _batch(waiting)
+                waiting = []
+        if waiting:
+            yield _batch(waiting)
 
 
 @dataclass(slots=True)
@@ -72,6 +117,7 @@ class Pictures:
     num_found: int
     skipped: list[str] = field(default_factory=list)
     num_upsampled: int = 0
+    _fingerprint: str = ""
 
     @classmethod
     def open(cls, config: DataConfig) -> "Pictures":
@@ -94,45 +140,68 @@ class Pictures:
         Raises:
             CorruptPictureError: at the first file that cannot be read, unless the protocol skips such.
         """
-        files: list[Picture] = []
-        crops: list[Tensor] = []
-        for file, crop in self._read_ahead(protocol, num_workers, ahead=2 * batch_size):
-            files.append(file)
-            crops.append(crop)
-            if len(files) == batch_size:
-                yield CropBatch(tuple(files), torch.stack(crops))
-                files, crops = [], []
-        if files:
-            yield CropBatch(tuple(files), torch.stack(crops))
+        for portion in self.portions(protocol, batch_size, num_workers, [range(len(self.files))]):
+            yield from portion
+            self.note(portion.skipped, portion.num_upsampled)
+
+    def portions(
+        self, protocol: EvaluationProtocol, batch_size: int, num_workers: int, spans: Sequence[range]
+    ) -> Iterator[Portion]:
+        """Some of the pictures, by their numbers, one run after the other; batches never cross runs.
+
+        A portion must be read to its end before the next one is taken. What was skipped in it is its own: give it
+        to ``note`` to count it here.
+
+        Raises:
+            CorruptPictureError: as ``batches``, while a portion is read.
+        """
+        keys = [key for span in spans for key in span]
+        reads = self._read_ahead(protocol, keys, num_workers, ahead=2 * batch_size)
+        for span in spans:
+            yield Portion(span, reads, batch_size)
+
+    def fingerprint(self) -> str:
+        """sha256 over names and sizes of the files to read."""
+        self._fingerprint = self._fingerprint or fingerprint(self.files)
+        return self._fingerprint
+
+    def note(self, skipped: Iterable[str], num_upsampled: int) -> None:
+        """Count what happened to pictures that were read."""
+        self.skipped += skipped
+        self.num_upsampled += num_upsampled
 
     def _read_ahead(
-        self, protocol: EvaluationProtocol, num_workers: int, ahead: int
-    ) -> Iterator[tuple[Picture, Tensor]]:
+        self, protocol: EvaluationProtocol, keys: Sequence[int], num_workers: int, ahead: int
+    ) -> Iterator[_Read]:
         with ThreadPoolExecutor(num_workers) as pool:
-            waiting: deque[tuple[Picture, Future[tuple[Tensor, bool]]]] = deque()
+            waiting: deque[tuple[int, Future[tuple[Tensor, bool]]]] = deque()
             try:
-                for file in self.files:
-                    waiting.append((file, pool.submit(read_crop, file, self.resolution, protocol.crop)))
+                for key in keys:
+                    crop = pool.submit(read_crop, self.files[key], self.resolution, protocol.crop)
+                    waiting.append((key, crop))
                     if len(waiting) > ahead:
-                        yield from self._take(protocol, *waiting.popleft())
+                        yield self._take(protocol, *waiting.popleft())
                 while waiting:
-                    yield from self._take(protocol, *waiting.popleft())
+                    yield self._take(protocol, *waiting.popleft())
             finally:
                 for _, future in waiting:
                     future.cancel()
 
-    def _take(
-        self, protocol: EvaluationProtocol, file: Picture, future: "Future[tuple[Tensor, bool]]"
-    ) -> Iterator[tuple[Picture, Tensor]]:
+    def _take(self, protocol: EvaluationProtocol, key: int, future: "Future[tuple[Tensor, bool]]") -> _Read:
         try:
             crop, upsampled = future.result()
         except CorruptPictureError as error:
             if protocol.on_corrupt == "fail":
                 raise
-            self.skipped.append(str(error))
-            return
-        self.num_upsampled += upsampled
-        yield file, crop
+            return _Read(key, self.files[key], None, fault=str(error))
+        return _Read(key, self.files[key], crop, upsampled)
+
+
+def _batch(reads: Sequence[_Read]) -> CropBatch:
+    crops = [read.crop for read in reads if read.crop is not None]
+    return CropBatch(
+        tuple(read.key for read in reads), tuple(read.file for read in reads), torch.stack(crops)
+    )
 
 
 def read_crop(file: Picture, resolution: int, rule: Crop = "adm") -> tuple[Tensor, bool]:

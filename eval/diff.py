@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.errors import EvaluationError
-from eval.report import Computed, NotComputed, Report, writable, write_text
+from eval.report import Computed, NotComputed, Report, read_report, writable, write_text
 from tokenizer.core.config import Config, refusals
 
 
@@ -156,19 +156,6 @@ def paired_bootstrap(
     means = [values[draw.integers(0, len(values), len(values))].mean() for _ in range(resamples)]
     low, high = np.percentile(means, (2.5, 97.5))
     return mean, (min(float(low), mean), max(float(high), mean))
-
-
-def read_report(source: Path) -> Report:
-    """The report in a folder, or a report.json.
-
-    Raises:
-        EvaluationError: if there is none.
-    """
-    file = source / "report.json" if source.is_dir() else source
-    try:
-        return Report.parse(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{file} is no report: {error}") from None
 
 
 def read_rows(source: Path) -> dict[str, dict[str, float]]:

@@ -83,7 +83,7 @@ def render(report: Report, title: str, sections: Sequence[Section]) -> str:
         f'<p class="lead">{report.num_images} pictures at {side} x {side}, '
         f"protocol <strong>{escape(record.name)}</strong> <code>{record.hash}</code></p>",
         _metrics(report),
-        *(_section(section) for section in sections),
+        *(as_html(section) for section in sections),
         table("Protocol", record.settings.lines()),
         table("Where the numbers come from", _origin(report)),
     ]
@@ -149,7 +149,8 @@ def _speed(report: Report) -> str:
     return ", ".join([report.machine.device, *parts])
 
 
-def _section(section: Section) -> str:
+def as_html(section: Section) -> str:
+    """A section as it stands in a page."""
     remark = f"<p>{escape(section.remark)}</p>" if section.remark else ""
     figures = "".join(_figure(figure) for figure in section.figures)
     return f'<h2>{escape(section.title)}</h2>{remark}<div class="gallery">{figures}</div>'

@@ -7,7 +7,7 @@ training set of ImageNet against its validation set), so the file is named and h
 Letters: D features.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -67,13 +67,10 @@ class Reference:
             raise ValueError(f"reference={path}: neither statistics (mu, sigma) nor pictures (arr_0) in it")
         return cls(path, sha256_of(path), gaussians, count)
 
-    def batches(self, batch_size: int) -> Iterator[Tensor]:
-        """The pictures (B, 3, H, W) uint8 in order."""
+    def pictures(self) -> Tensor:
+        """All pictures (N, 3, H, W) uint8 in order; read anew at every call."""
         with np.load(self.path, allow_pickle=False) as arrays:
-            pictures = _checked(self.path, arrays["arr_0"])
-        for first in range(0, len(pictures), batch_size):
-            part = torch.from_numpy(pictures[first : first + batch_size])
-            yield part.permute(0, 3, 1, 2).contiguous()
+            return torch.from_numpy(_checked(self.path, arrays["arr_0"])).permute(0, 3, 1, 2)
 
     def serve(self, metric: SetComparison) -> str | None:
         """Set a metric against this reference, or say what the file lacks for it.

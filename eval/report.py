@@ -270,6 +270,19 @@ def not_computed(entries: Mapping[str, Computed | NotComputed]) -> dict[str, Not
     return {name: entry for name, entry in entries.items() if isinstance(entry, NotComputed)}
 
 
+def read_report(source: Path) -> Report:
+    """The report in a folder, or a report.json.
+
+    Raises:
+        EvaluationError: if there is none.
+    """
+    file = source / "report.json" if source.is_dir() else source
+    try:
+        return Report.parse(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{file} is no report: {error}") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -54,9 +54,13 @@ class Speed:
     @classmethod
     def of(cls, times: Sequence[Times]) -> "Speed":
         """Over all batches but the first, which warms up, if there are others."""
-        kept = times[1:] or times
-        count = sum(item.count for item in kept)
-        encode_s, decode_s = sum(item.encode_s for item in kept), sum(item.decode_s for item in kept)
+        return cls.over(times[1:] or times)
+
+    @classmethod
+    def over(cls, times: Sequence[Times]) -> "Speed":
+        """Over all batches."""
+        count = sum(item.count for item in times)
+        encode_s, decode_s = sum(item.encode_s for item in times), sum(item.decode_s for item in times)
         return cls(count / (encode_s + decode_s), count / encode_s, count / decode_s)
 
 

@@ -3,7 +3,6 @@
 Letters: N pictures, R resolution.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from eval.errors import EvaluationError
 from eval.protocols import EvaluationProtocol, protocol
 from eval.report import DataRecord
 from tokenizer.core.config import Config
-from tokenizer.data.source import open_source
+from tokenizer.data.source import fingerprint, open_source
 
 
 class Fingerprint(Config):
@@ -33,10 +32,7 @@ class Fingerprint(Config):
             ValueError: if there are none.
         """
         source = open_source(path)
-        digest = hashlib.sha256()
-        for index in range(len(source)):
-            digest.update(f"{source[index].name}\0{source[index].num_bytes}\n".encode())
-        return cls(count=len(source), sha256=digest.hexdigest())
+        return cls(count=len(source), sha256=fingerprint(source[index] for index in range(len(source))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,29 @@
 """A tiny random tokenizer and pictures, made here, for every test of a job."""
 
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from diffusion.model_folder import GeneratorRecord
 from eval import machine
 from eval.features import FIDInception
-from eval.protocols import canon_v1
+from eval.generator import Job, prepare
+from eval.metrics import METRICS
+from eval.metrics.fid import frechet_score, frechet_score_to_gaussian
+from eval.metrics.sets import SetComparison
+from eval.protocols import EvaluationProtocol, canon_v1
 from eval.report import Computed, DataRecord, NotComputed, ProtocolRecord, Report, TokenizerRecord
+from eval.settings import GenerateConfig
 from tokenizer.config import TokenizerConfig
 from tokenizer.core.checkpoint import save_folder
+from tokenizer.data.video_writer import write_video
 from tokenizer.loading import load
 
 MODEL = {
@@ -30,6 +39,24 @@ MODEL = {
     },
     "bottleneck": {"kind": "identity"},
 }
+
+
+def averages(*, paired: bool = False) -> Callable[..., SetComparison]:
+    """In place of FID's network: the Frechet distance of three averages a picture, in place of a line of METRICS."""
+
+    def extract(pictures: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(pictures.float(), 1).flatten(1)
+
+    def load(protocol: EvaluationProtocol, *_: object) -> SetComparison:
+        return SetComparison(
+            protocol,
+            extract,
+            (),
+            partial(frechet_score, protocol, paired=paired),
+            score_to_gaussian=partial(frechet_score_to_gaussian, protocol),
+        )
+
+    return load
 
 
 @pytest.fixture(scope="session")
@@ -136,5 +163,60 @@ def make_report() -> Callable[..., Report]:
             machine=machine.describe(torch.device("cpu")),
             commit=None,
         )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def videos_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips of a moving pattern, 20 and 13 frames of 32 rows and 40 columns, 30 a second."""
+    root = tmp_path_factory.mktemp("videos")
+    rows, columns = np.mgrid[0:32, 0:40]
+    for name, count, step in (("fast", 20, 0.9), ("slow", 13, 0.2)):
+        phases = [columns / 5 + rows / 9 + step * frame for frame in range(count)]
+        frames = np.stack([np.stack([np.sin(phase + hue) for hue in (0, 1, 2)], axis=-1) for phase in phases])
+        write_video(root / f"{name}.mp4", (frames * 100 + 128).astype(np.uint8), 30)
+    return root
+
+
+@pytest.fixture(scope="session")
+def wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny AutoencoderKLWan of diffusers with random weights, f4t4c4, as a folder of theirs."""
+    from tests.tokenizer.adapters.diffusers.video.theirs import wan  # diffusers is slow to import
+
+    theirs = wan()
+    folder = tmp_path_factory.mktemp("models") / "wan"
+    folder.mkdir()
+    config = dict(theirs.config) | {"_class_name": "AutoencoderKLWan"}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(dict(theirs.state_dict()), folder / "diffusion_pytorch_model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def make_job(
+    generator_folder: Path,
+    tokenizer_folder: Path,
+    pictures_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Job]:
+    """An evaluation of the tiny generator, with averages in place of FID's features."""
+    monkeypatch.setitem(METRICS, "gfid", averages())
+
+    def make(**changes: object) -> Job:
+        tree = {
+            "generator": str(generator_folder),
+            "tokenizer": str(tokenizer_folder),
+            "data": {"path": str(pictures_folder)},
+            "out": str(tmp_path / "out"),
+            "num_images": 5,
+            "num_steps": 2,
+            "batch_size": 2,
+            "shard_images": 3,
+            "metrics": ["gfid"],
+            "device": "cpu",
+        }
+        return prepare(GenerateConfig.parse(tree | changes))
 
     return make

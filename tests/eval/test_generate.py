@@ -13,13 +13,16 @@ from diffusion.pipeline import Pipeline
 from eval import generate
 from eval.errors import EvaluationError
 from eval.frechet import Moments, frechet_distance
-from eval.generate import GenerateConfig, run
+from eval.generate import run
 from eval.metrics import METRICS
-from eval.metrics.fid import frechet_score, frechet_score_to_gaussian
+from eval.metrics.fid import frechet_score
 from eval.metrics.manifold import precision_recall_score
 from eval.metrics.sets import SetComparison
 from eval.protocols import EvaluationProtocol
 from eval.report import Computed, NotComputed, Report
+from eval.settings import GenerateConfig
+from eval.shards import Shards
+from tests.eval.conftest import averages
 from tokenizer.model import Autoencoder
 
 
@@ -155,6 +158,47 @@ def test_another_resolution_is_refused(
         run(config(generator_folder, tokenizer_folder, pictures_folder, tmp_path, {"data": data}))
 
 
+def numbers(report: Report) -> str:
+    return json.dumps(report.model_dump(mode="json", exclude={"images_per_s", "speed", "machine", "commit"}))
+
+
+def test_interrupted_anywhere_it_goes_on_to_the_same_numbers_and_samples(
+    generator_folder: Path,
+    tokenizer_folder: Path,
+    pictures_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand_in(monkeypatch)
+    changes: dict[str, object] = {"shard_images": 2, "batch_size": 2, "metrics": ["gfid"]}
+    of = partial(config, generator_folder, tokenizer_folder, pictures_folder)
+    whole = run(of(tmp_path / "whole", changes))
+    left, once = [0], Shards.save
+
+    def save(self: Shards, *given: object) -> None:
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        left[0] -= 1
+        once(self, *given)  # type: ignore[arg-type]  # passed on
+
+    monkeypatch.setattr(Shards, "save", save)
+    halves = of(tmp_path / "halves", changes)
+    made = 0
+    for more in (0, 2, 1, 3):  # 3 shards of samples, 4 of photographs
+        left[0], made = more, made + more
+        with pytest.raises(KeyboardInterrupt):
+            run(halves)
+        assert len(list((tmp_path / "halves" / "parts").rglob("*.safetensors"))) == made
+    left[0] = 1
+    assert numbers(run(halves)) == numbers(whole)
+    grids = [(tmp_path / folder / "grid.png").read_bytes() for folder in ("whole", "halves")]
+    assert grids[0] == grids[1]
+    files = [tmp_path / folder / "samples.npz" for folder in ("whole", "halves")]
+    with np.load(files[0]) as a, np.load(files[1]) as b:
+        assert all(np.array_equal(a[key], b[key]) for key in ("arr_0", "arr_1"))
+    assert not (tmp_path / "halves" / "parts").exists()
+
+
 def test_presets_are_valid() -> None:
     for file in sorted(generate.PRESETS.glob("*.yaml")):
         GenerateConfig.load(file, ["generator=demo", "data.path=pictures", "out=out"])
@@ -166,21 +210,12 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     def extract(pictures: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.adaptive_avg_pool2d(pictures.float(), 1).flatten(1)
 
-    def gfid(protocol: EvaluationProtocol, *_: object) -> SetComparison:
-        return SetComparison(
-            protocol,
-            extract,
-            (),
-            partial(frechet_score, protocol, paired=False),
-            score_to_gaussian=partial(frechet_score_to_gaussian, protocol),
-        )
-
     def precision(protocol: EvaluationProtocol, *_: object) -> SetComparison:
         return SetComparison(
             protocol, extract, (), partial(precision_recall_score, protocol, which="precision")
         )
 
-    monkeypatch.setitem(METRICS, "gfid", gfid)
+    monkeypatch.setitem(METRICS, "gfid", averages())
     monkeypatch.setitem(METRICS, "precision", precision)
 
 

@@ -51,3 +51,25 @@ def test_phases_count_on_and_know_no_end_before_the_last(tmp_path: Path) -> None
     ]
     assert found[1]["eta_s"] is None
     assert found[-1]["eta_s"] == 1.0
+
+
+def test_what_was_kept_counts_and_makes_no_speed(tmp_path: Path) -> None:
+    clock = Clock()
+    other = [0]
+    with Progress(tmp_path, "reconstruct", 20, kept=10, elsewhere=lambda: other[0], clock=clock) as bar:
+        clock.now += 1
+        other[0] = 3
+        bar.update(1)
+        clock.now += 1
+        other[0] = 4
+        bar.update()  # only the others
+    first, second, third, _ = lines(tmp_path)
+    assert (first["done"], first["images_per_s"]) == (10, None)
+    assert (second["done"], second["images_per_s"], second["eta_s"]) == (14, 4.0, 1.5)
+    assert (third["done"], third["images_per_s"], third["eta_s"]) == (15, 2.5, 2.0)
+
+
+def test_a_process_that_does_not_tell_writes_nothing(tmp_path: Path) -> None:
+    with Progress(None, "reconstruct", 20) as bar:
+        bar.update(20)
+    assert not list(tmp_path.iterdir())

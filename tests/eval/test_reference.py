@@ -45,9 +45,7 @@ def test_statistics_and_pictures_are_read(tmp_path: Path) -> None:
     assert made.gaussians["pool"].covariance.dtype == torch.float64
     assert made.num_pictures == 5
     assert made.sha256 == sha256_of(tmp_path / "a.npz")
-    parts = list(made.batches(2))
-    assert [len(part) for part in parts] == [2, 2, 1]
-    assert torch.equal(torch.cat(parts).permute(0, 2, 3, 1), torch.from_numpy(PICTURES))
+    assert torch.equal(made.pictures().permute(0, 2, 3, 1), torch.from_numpy(PICTURES))
 
 
 def test_each_metric_gets_what_it_needs_or_is_told(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ import yaml
 from diffusion.pipeline import Pipeline
 from eval.data import DataConfig
 from eval.progress import Progress as Bar
-from eval.reconstruct import ReconstructConfig
 from eval.reconstruct import run as reconstruct
+from eval.settings import ReconstructConfig
 from service.jobs.child import Child
 from service.jobs.kind import Again, Refused, Run
 from service.jobs.kinds import evaluation
@@ -159,6 +159,18 @@ def test_a_process_that_was_killed_with_everything_is_started_again(make_run: Ma
     with pytest.raises(Again):
         asyncio.run(EVALUATION.run(run))
     assert (run.folder / "log").read_text().count("started") == 2
+
+
+def test_what_it_kept_is_there_when_it_is_started_again(make_run: MakeRun) -> None:
+    """The evaluation goes on from the shards in its folder; only the telling of its progress begins anew."""
+    run = make_run(
+        f"if [ -e out/parts/one ]; then echo '{{}}' > out/report.json; exit; fi; "
+        f"mkdir out/parts; touch out/parts/one; echo '{LINE}' > out/{PROGRESS}; kill -9 $PPID $$"
+    )
+    with pytest.raises(Again):
+        asyncio.run(EVALUATION.run(run))
+    assert asyncio.run(EVALUATION.run(run)).file == "out/report.json"
+    assert not (run.folder / "out" / PROGRESS).exists()
 
 
 def test_the_next_server_finds_the_process_and_does_not_start_another(make_run: MakeRun) -> None:
