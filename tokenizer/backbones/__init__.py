@@ -12,9 +12,12 @@ from typing import Annotated
 from pydantic import Field
 
 from tokenizer.backbones.dcae import DCAEConfig
+from tokenizer.backbones.epsilon_vae import EpsilonVAEConfig
 from tokenizer.backbones.kl import KLBackboneConfig
 from tokenizer.backbones.litevae import LiteVAEConfig
 from tokenizer.backbones.query1d import Query1DConfig
+from tokenizer.backbones.semanticist import SemanticistConfig
+from tokenizer.backbones.swycc import SWYCCConfig
 from tokenizer.backbones.taesd import TAESDConfig
 from tokenizer.backbones.vit import ViTConfig
 from tokenizer.backbones.vqgan import VQGANConfig
@@ -22,9 +25,12 @@ from tokenizer.backbones.vqgan_plus import VQGANPlusConfig
 
 BackboneConfig = Annotated[
     DCAEConfig
+    | EpsilonVAEConfig
     | KLBackboneConfig
     | LiteVAEConfig
     | Query1DConfig
+    | SemanticistConfig
+    | SWYCCConfig
     | TAESDConfig
     | ViTConfig
     | VQGANConfig

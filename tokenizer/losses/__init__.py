@@ -7,6 +7,7 @@ from pydantic import Field
 from tokenizer.losses.bottleneck import BottleneckLossConfig
 from tokenizer.losses.distribution import MMDConfig, SlicedWassersteinConfig
 from tokenizer.losses.features import FeaturesConfig
+from tokenizer.losses.flow import FlowConfig
 from tokenizer.losses.perceptual import LPIPSConfig
 from tokenizer.losses.pixel import L1Config, L2Config
 from tokenizer.losses.wavelet import WaveletConfig
@@ -16,6 +17,7 @@ LossConfig = Annotated[
     | L2Config
     | LPIPSConfig
     | FeaturesConfig
+    | FlowConfig
     | WaveletConfig
     | BottleneckLossConfig
     | MMDConfig

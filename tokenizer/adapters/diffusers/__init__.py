@@ -22,6 +22,7 @@ from tokenizer.config import TokenizerConfig
 from tokenizer.core import checkpoint
 from tokenizer.diffusers_spec import spec_of
 from tokenizer.layers.resnet import Encoder as ResnetEncoder
+from tokenizer.layers.sampling import SamplingDecoder
 from tokenizer.model import Autoencoder
 from tokenizer.spec import LatentSpec
 
@@ -129,6 +130,11 @@ def _family_of(autoencoder: Autoencoder) -> Any:  # one of the modules above
     Raises:
         ValueError: if diffusers has no class for its network.
     """
+    if isinstance(autoencoder.decoder, SamplingDecoder):
+        raise ValueError(
+            "diffusers has no class for an autoencoder whose decoder draws the pixels: it stays a folder of ours, "
+            "which tokenizer.load and the service take"
+        )
     if isinstance(autoencoder.encoder, ResnetEncoder) and isinstance(autoencoder.bottleneck, VQ):
         return vq
     for kind, family in ((dcae.Encoder, dc), (ResnetEncoder, kl), (taesd.Encoder, tiny)):
