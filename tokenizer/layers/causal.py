@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tokenizer.layers.wavelets import haar3d, inverse_haar3d
+
 Cache = MutableMapping[str, Tensor]
 
 
@@ -62,6 +64,14 @@ class Remembering(nn.Module):
                 raise RuntimeError(f"{type(self).__name__} was never named: call name_caches on its network")
             cache[self.key] = x[:, :, x.shape[2] - past :].clone()
         return x
+
+    def begins(self, x: Tensor, cache: Cache | None) -> bool:
+        """Whether x is the first piece of a clip, which is all that is remembered then."""
+        if cache is None:
+            return True
+        first = self.key not in cache
+        cache[self.key] = x.new_zeros(0)
+        return first
 
 
 def name_caches(network: nn.Module) -> None:
@@ -118,6 +128,43 @@ class CausalConv3d(Remembering):
         return out
 
 
+class ChunkConv3d(Remembering):
+    """3D convolution that looks ahead inside a chunk of frames and back into the chunk before it.
+
+    Behind a chunk's last frame stands its copy, before a clip's first frame its copy. What it is given at a time is
+    the chunk.
+
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        kernel: frames, rows, columns, all odd.
+        bias: whether it has one.
+
+    Source: Chen et al. 2025, DC-VideoGen, arXiv 2509.25182 (chunk-causal temporal modeling).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: tuple[int, int, int] = (3, 3, 3),
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.reach = kernel[0] // 2
+        padding = (0, kernel[1] // 2, kernel[2] // 2)
+        self.conv = nn.Conv3d(in_channels, out_channels, kernel, padding=padding, bias=bias)
+
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        """x (B, C, T, H, W), a chunk -> (B, C', T, H, W)."""
+        if self.reach:
+            x = self.recall(x, cache, self.reach, self.reach)
+            x = torch.cat([x, x[:, :, -1:].expand(-1, -1, self.reach, -1, -1)], dim=2)
+        out: Tensor = self.conv(x)
+        return out
+
+
 class CausalUpsample(Remembering):
     """Every frame ``factor`` times, except the first of a clip where it stands alone: 1 + n -> 1 + n s frames."""
 
@@ -128,8 +175,26 @@ class CausalUpsample(Remembering):
 
     def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
         """x (B, C, T, H, W) -> (B, C, T', H, W)."""
-        begins = cache is None or self.key not in cache
-        if cache is not None:
-            cache[self.key] = x.new_zeros(0)  # that the clip has begun is all there is to remember
+        begins = self.begins(x, cache)
         x = x.repeat_interleave(self.factor, dim=2)
         return x[:, :, self.factor - 1 :] if begins and self.first_frame_alone else x
+
+
+class CausalHaar(Remembering):
+    """The Haar wavelet of a clip whose first frame stands alone, as a pair with its copy: 1 + 2n frames to 1 + n."""
+
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        """x (B, C, T, H, W) -> (B, 8 C, T', H/2, W/2) as ``haar3d``."""
+        if self.begins(x, cache):
+            x = torch.cat([x[:, :, :1], x], dim=2)
+        return haar3d(x)
+
+
+class CausalInverseHaar(Remembering):
+    """The inverse of ``CausalHaar``: 1 + n frames to 1 + 2n."""
+
+    def forward(self, bands: Tensor, cache: Cache | None = None) -> Tensor:
+        """bands (B, 8 C, T, H, W) -> (B, C, T', 2H, 2W)."""
+        begins = self.begins(bands, cache)
+        x = inverse_haar3d(bands)
+        return x[:, :, 1:] if begins else x

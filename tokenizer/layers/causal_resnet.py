@@ -10,7 +10,8 @@ section 2.1.
 Letters: B clips, C channels, T frames, H W rows and columns, f t the spatial and temporal factor.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from torch.nn import functional as F
 
 from tokenizer.layers.causal import Cache, CausalConv3d, CausalUpsample
 from tokenizer.layers.frames import fold, unfold
+
+
+MakeNorm = Callable[[int], nn.Module]
 
 
 class FrameNorm(nn.GroupNorm):
@@ -32,14 +36,27 @@ class FrameNorm(nn.GroupNorm):
 
 
 class CausalResBlock(nn.Module):
-    """norm, silu, causal 3x3x3 convolution, twice, plus identity (a 1x1x1 convolution where the width changes)."""
+    """norm, silu, causal convolution, twice, plus identity (a 1x1x1 convolution where the width changes).
 
-    def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        norm: from channels; it must not look across time.
+        kernel: frames, rows, columns; with one frame every frame is by itself.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm: MakeNorm,
+        kernel: tuple[int, int, int] = (3, 3, 3),
+    ) -> None:
         super().__init__()
-        self.norm1 = FrameNorm(in_channels, groups)
-        self.conv1 = CausalConv3d(in_channels, out_channels)
-        self.norm2 = FrameNorm(out_channels, groups)
-        self.conv2 = CausalConv3d(out_channels, out_channels)
+        self.norm1 = norm(in_channels)
+        self.conv1 = CausalConv3d(in_channels, out_channels, kernel)
+        self.norm2 = norm(out_channels)
+        self.conv2 = CausalConv3d(out_channels, out_channels, kernel)
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.shortcut = nn.Conv3d(in_channels, out_channels, 1)
@@ -55,9 +72,9 @@ class CausalResBlock(nn.Module):
 class FrameAttention(nn.Module):
     """Softmax attention with one head over all positions of a frame, residual included."""
 
-    def __init__(self, channels: int, groups: int) -> None:
+    def __init__(self, channels: int, norm: MakeNorm) -> None:
         super().__init__()
-        self.norm = FrameNorm(channels, groups)
+        self.norm = norm(channels)
         self.qkv = nn.Conv3d(channels, 3 * channels, 1)
         self.proj = nn.Conv3d(channels, channels, 1)
 
@@ -119,24 +136,24 @@ class CausalChain(nn.Sequential):
 class Middle(CausalChain):
     """Block, attention over each frame (or none), block, at the lowest resolution."""
 
-    def __init__(self, channels: int, groups: int, *, attention: bool) -> None:
+    def __init__(self, channels: int, norm: MakeNorm, *, attention: bool) -> None:
         super().__init__()
-        self.block1 = CausalResBlock(channels, channels, groups)
+        self.block1 = CausalResBlock(channels, channels, norm)
         if attention:
-            self.attention = FrameAttention(channels, groups)
-        self.block2 = CausalResBlock(channels, channels, groups)
+            self.attention = FrameAttention(channels, norm)
+        self.block2 = CausalResBlock(channels, channels, norm)
 
 
 class Level(CausalChain):
     """The blocks of one resolution, numbered, then ``resample`` where the sides change."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, num_blocks: int, groups: int, resample: nn.Module | None
+        self, in_channels: int, out_channels: int, num_blocks: int, norm: MakeNorm, resample: nn.Module | None
     ) -> None:
         super().__init__()
         for index in range(num_blocks):
             width = out_channels if index else in_channels
-            self.add_module(str(index), CausalResBlock(width, out_channels, groups))
+            self.add_module(str(index), CausalResBlock(width, out_channels, norm))
         if resample is not None:
             self.resample = resample
 
@@ -166,14 +183,15 @@ class CausalEncoder(nn.Module):
         quant_conv: bool = False,
     ) -> None:
         super().__init__()
+        norm = partial(FrameNorm, groups=groups)
         self.conv_in = CausalConv3d(3, widths[0])
         self.levels = CausalChain()
         for index, width in enumerate(widths):
             resample = Downsample(width, time=index in time_levels) if index + 1 < len(widths) else None
-            level = Level(widths[max(index - 1, 0)], width, blocks_per_level, groups, resample)
+            level = Level(widths[max(index - 1, 0)], width, blocks_per_level, norm, resample)
             self.levels.append(level)
-        self.mid = Middle(widths[-1], groups, attention=mid_attention)
-        self.norm_out = FrameNorm(widths[-1], groups)
+        self.mid = Middle(widths[-1], norm, attention=mid_attention)
+        self.norm_out = norm(widths[-1])
         self.conv_out = CausalConv3d(widths[-1], out_channels)
         self.quant_conv = nn.Conv3d(out_channels, out_channels, 1) if quant_conv else nn.Identity()
 
@@ -208,17 +226,18 @@ class CausalDecoder(nn.Module):
         post_quant_conv: bool = False,
     ) -> None:
         super().__init__()
+        norm = partial(FrameNorm, groups=groups)
         self.post_quant_conv = (
             nn.Conv3d(latent_channels, latent_channels, 1) if post_quant_conv else nn.Identity()
         )
         self.conv_in = CausalConv3d(latent_channels, widths[-1])
-        self.mid = Middle(widths[-1], groups, attention=mid_attention)
+        self.mid = Middle(widths[-1], norm, attention=mid_attention)
         self.levels = CausalChain()
         for index in reversed(range(len(widths))):
             resample = Upsample(widths[index], time=index - 1 in time_levels) if index else None
             before = widths[min(index + 1, len(widths) - 1)]
-            self.levels.append(Level(before, widths[index], blocks_per_level + 1, groups, resample))
-        self.norm_out = FrameNorm(widths[0], groups)
+            self.levels.append(Level(before, widths[index], blocks_per_level + 1, norm, resample))
+        self.norm_out = norm(widths[0])
         self.conv_out = CausalConv3d(widths[0], 3)
 
     def forward(self, z: Tensor, cache: Cache | None = None) -> Tensor:

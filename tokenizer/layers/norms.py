@@ -17,9 +17,24 @@ class RMSNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, H, W) -> the same shape and dtype."""
-        x = x.movedim(1, -1)  # channels last: (B, H, W, C)
+        """x (B, C, *S) -> the same shape and dtype."""
+        x = x.movedim(1, -1)  # channels last: (B, *S, C)
         y = x.float()
         normed = y * torch.rsqrt(y.square().mean(dim=-1, keepdim=True) + self.eps)
         out = torch.addcmul(self.bias.float(), normed, self.weight.float()).to(x.dtype)
         return out.movedim(-1, 1)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each position.
+
+    Source: Ba et al. 2016, Layer Normalization, arXiv 1607.06450.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__(channels, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, *S) -> the same shape and dtype."""
+        y = super().forward(x.movedim(1, -1).float() if x.dtype != torch.float64 else x.movedim(1, -1))
+        return y.to(x.dtype).movedim(-1, 1)

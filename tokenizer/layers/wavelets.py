@@ -1,10 +1,13 @@
-"""The orthonormal Haar wavelet in two dimensions.
+"""The orthonormal Haar wavelet in two and three dimensions.
 
-Letters: B batch, C channels, H W rows and columns (even).
+Letters: B batch, C channels, T frames, H W rows and columns (even).
 """
 
+import torch
 from einops import rearrange
 from torch import Tensor
+
+from tokenizer.layers.frames import fold, unfold
 
 
 def haar(x: Tensor) -> Tensor:
@@ -28,3 +31,38 @@ def inverse_haar(bands: Tensor) -> Tensor:
         low - across - down + diagonal,
     )
     return rearrange(list(cells), "(i j) b c h w -> b c (h i) (w j)", i=2)
+
+
+def time_haar(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x (B, C, T, H, W), T even -> sums and differences of neighbouring frames, each (B, C, T/2, H, W)."""
+    first, second = x[:, :, 0::2], x[:, :, 1::2]
+    return 0.5**0.5 * (first + second), 0.5**0.5 * (first - second)
+
+
+def inverse_time_haar(low: Tensor, high: Tensor) -> Tensor:
+    """The exact inverse of ``time_haar``."""
+    pairs = torch.stack([low + high, low - high], dim=3)
+    return 0.5**0.5 * rearrange(pairs, "b c t i h w -> b c (t i) h w")
+
+
+def haar3d(x: Tensor) -> Tensor:
+    """x (B, C, T, H, W), all even -> (B, 8 C, T/2, H/2, W/2): the bands of ``haar`` of the sums in time, the lowest first,
+    then those of the differences, C channels each.
+    """
+    return torch.cat([frames_haar(part) for part in time_haar(x)], dim=1)
+
+
+def inverse_haar3d(bands: Tensor) -> Tensor:
+    """The exact inverse of ``haar3d``: (B, 8 C, T, H, W) -> (B, C, 2T, 2H, 2W)."""
+    low, high = (frames_inverse_haar(part) for part in bands.chunk(2, dim=1))
+    return inverse_time_haar(low, high)
+
+
+def frames_haar(x: Tensor) -> Tensor:
+    """``haar`` of every frame: x (B, C, T, H, W) -> (B, 4 C, T, H/2, W/2), the lowest band first."""
+    return unfold(haar(fold(x)).flatten(1, 2), x.shape[0])
+
+
+def frames_inverse_haar(bands: Tensor) -> Tensor:
+    """The exact inverse of ``frames_haar``: (B, 4 C, T, H, W) -> (B, C, T, 2H, 2W)."""
+    return unfold(inverse_haar(fold(bands).unflatten(1, (4, -1))), bands.shape[0])

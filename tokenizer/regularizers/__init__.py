@@ -8,20 +8,34 @@ from pydantic import Field
 from torch import Tensor
 
 from tokenizer.model import StepOutput
+from tokenizer.regularizers.alignment import AlignmentConfig
+from tokenizer.regularizers.ar_prior import ARPriorConfig
 from tokenizer.regularizers.base import Regularizer
 from tokenizer.regularizers.consistency import LatentConsistencyConfig
 from tokenizer.regularizers.dropping import ChannelDroppingConfig
 from tokenizer.regularizers.equivariance import EquivarianceConfig
+from tokenizer.regularizers.feature_reconstruction import FeatureReconstructionConfig
+from tokenizer.regularizers.feature_targets import FeatureTargetsConfig
 from tokenizer.regularizers.noise import LatentNoiseConfig
 from tokenizer.regularizers.token_dropping import TokenDroppingConfig
+from tokenizer.regularizers.token_masking import TokenMaskingConfig
+from tokenizer.regularizers.vision_foundation import VisionFoundationConfig
+from tokenizer.regularizers.wavelet_flow import WaveletFlowConfig
 from tokenizer.spec import PartSpec
 
 RegularizerConfig = Annotated[
-    ChannelDroppingConfig
+    AlignmentConfig
+    | ARPriorConfig
+    | ChannelDroppingConfig
     | EquivarianceConfig
+    | FeatureReconstructionConfig
+    | FeatureTargetsConfig
     | LatentConsistencyConfig
     | LatentNoiseConfig
-    | TokenDroppingConfig,
+    | TokenDroppingConfig
+    | TokenMaskingConfig
+    | VisionFoundationConfig
+    | WaveletFlowConfig,
     Field(discriminator="kind"),
 ]
 

@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tokenizer.layers.causal import Cache, CausalConv3d, CausalUpsample, Scoped, name_caches
+from tokenizer.layers.causal import (
+    Cache,
+    CausalConv3d,
+    CausalHaar,
+    CausalInverseHaar,
+    CausalUpsample,
+    ChunkConv3d,
+    Scoped,
+    name_caches,
+)
 
 
 def pieces(length: int, alone: bool, step: int, draw: random.Random) -> list[int]:
@@ -50,6 +59,29 @@ def test_upsampling_in_pieces_is_the_whole(alone: bool) -> None:
     assert whole.tolist() == [float(t) for t in range(5) for _ in range(3)][2 * alone :]
     for sizes in ([1, 4], [2, 1, 2], [5], [1, 1, 1, 1, 1]):
         assert torch.equal(in_pieces(network[0], x, sizes).flatten(), whole)
+
+
+def test_chunks_look_ahead_inside_and_back_across() -> None:
+    layer = ChunkConv3d(2, 3, (5, 3, 3))
+    network = nn.Sequential(layer)
+    name_caches(network)
+    x = torch.randn(1, 2, 8, 4, 4)
+    out = in_pieces(layer, x, [4, 4])
+    other = x.clone()
+    other[:, :, 3] += 1.0
+    changed = (in_pieces(layer, other, [4, 4]) != out).flatten(3).any(dim=3)[0].any(dim=0)
+    assert changed.tolist() == [False, True, True, True, True, True, False, False]
+
+
+def test_wavelets_in_pieces_are_the_whole_and_come_back() -> None:
+    network = nn.Sequential(CausalHaar(), CausalInverseHaar())
+    name_caches(network)
+    x = torch.randn(2, 3, 7, 4, 6, dtype=torch.float64)
+    bands = network[0](x)
+    assert bands.shape == (2, 24, 4, 2, 3)
+    assert not bands[:, 12:, 0].any()  # the first frame and its copy do not differ
+    torch.testing.assert_close(in_pieces(network[0], x, [3, 2, 2]), bands, rtol=0, atol=1e-12)
+    torch.testing.assert_close(in_pieces(network[1], bands, [1, 2, 1]), x, rtol=0, atol=1e-12)
 
 
 def test_a_frame_changes_nothing_before_it() -> None:

@@ -1,5 +1,7 @@
 """The networks of causal 3D convolutions: shapes, frames that see one another only forward, nothing across clips."""
 
+from functools import partial
+
 import torch
 
 from tokenizer.layers.causal_resnet import CausalDecoder, CausalEncoder, FrameAttention, FrameNorm
@@ -13,7 +15,8 @@ def test_shapes_of_both_networks() -> None:
 
 
 def test_norm_and_attention_see_one_frame_at_a_time() -> None:
-    norm, attention = FrameNorm(8, 4), FrameAttention(8, 4)
+    norm = FrameNorm(8, 4)
+    attention = FrameAttention(8, partial(FrameNorm, groups=4))
     torch.nn.init.normal_(norm.weight)
     x = torch.randn(2, 8, 4, 3, 5)
     for module in (norm, attention):
