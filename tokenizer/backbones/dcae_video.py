@@ -116,7 +116,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents to clips; ``stages`` are numbered as they are walked, from the smallest up. Arguments as the encoder's."""
+    """Latents to clips; ``stages`` are numbered as they are walked, from the smallest up. Arguments: the encoder's."""
 
     def __init__(
         self, latent_channels: int, widths: Sequence[int], depths: Sequence[int], factors: Sequence[Factors]
@@ -151,7 +151,7 @@ class Decoder(nn.Module):
 
 
 class DCAEVideoConfig(BackboneSettings):
-    """Deep compression for video (DC-AE-V of DC-VideoGen, arXiv 2509.25182), chunk-causal; H3AE's factors too (2504.10567).
+    """Deep compression for video, chunk-causal (DC-AE-V of DC-VideoGen, arXiv 2509.25182; H3AE, 2504.10567).
 
     The defaults are f32t4c32. ``factors`` are (frames, rows and columns) between the stages.
     """

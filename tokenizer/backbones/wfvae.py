@@ -170,7 +170,7 @@ def add_low(bands: Tensor, low: Tensor) -> Tensor:
 
 
 class WFVAEConfig(BackboneSettings):
-    """Wavelet energy flow beside a light causal network (WF-VAE, arXiv 2411.17459): 4x8x8; the defaults are WF-VAE-S."""
+    """Wavelet energy flow beside a light causal network, 4x8x8 (WF-VAE, arXiv 2411.17459); the defaults are S."""
 
     kind: Literal["wfvae"] = "wfvae"
     latent_channels: int = Field(8, ge=1)

@@ -20,7 +20,6 @@ from torch.nn import functional as F
 from tokenizer.layers.causal import Cache, CausalConv3d, CausalUpsample
 from tokenizer.layers.frames import fold, unfold
 
-
 MakeNorm = Callable[[int], nn.Module]
 
 

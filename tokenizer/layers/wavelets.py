@@ -46,8 +46,9 @@ def inverse_time_haar(low: Tensor, high: Tensor) -> Tensor:
 
 
 def haar3d(x: Tensor) -> Tensor:
-    """x (B, C, T, H, W), all even -> (B, 8 C, T/2, H/2, W/2): the bands of ``haar`` of the sums in time, the lowest first,
-    then those of the differences, C channels each.
+    """x (B, C, T, H, W), all even -> (B, 8 C, T/2, H/2, W/2), C channels a band.
+
+    First the bands of ``haar`` of the sums in time, the lowest first, then those of the differences.
     """
     return torch.cat([frames_haar(part) for part in time_haar(x)], dim=1)
 
