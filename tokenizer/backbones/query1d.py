@@ -15,45 +15,16 @@ from torch import Tensor, nn
 
 from tokenizer.backbones.base import BackboneSettings
 from tokenizer.core.config import Config
+from tokenizer.layers.masking import MaskToken, mask_tokens
 from tokenizer.layers.patches import from_patches, to_patches
+from tokenizer.layers.rows import DEVIATION, RowPositions
 from tokenizer.layers.transformer import (
     FEED_FORWARDS,
-    Grid,
     LearnedPositions,
     RotaryPositions,
     Transformer,
     init_linear,
 )
-
-DEVIATION = 0.02
-
-
-class RowPositions(nn.Module):
-    """Positions of a sequence that begins with a grid and ends with a row of tokens.
-
-    The grid has those of ``grid_positions``, the row learned ones, and no rotation: where a token stands tells
-    nothing of a place in the picture.
-
-    Args:
-        grid_positions: (tokens, grid) -> (tokens, angles or None).
-        num_tokens: N.
-        width: D.
-    """
-
-    def __init__(self, grid_positions: nn.Module, num_tokens: int, width: int) -> None:
-        super().__init__()
-        self.grid_positions = grid_positions
-        self.table = nn.Parameter(DEVIATION * torch.randn(num_tokens, width))
-
-    def forward(self, tokens: Tensor, grid: Grid) -> tuple[Tensor, Tensor | None]:
-        """tokens (B, H' W' + K, D), K at most N; the angles (H' W' + K, channels of a head / 2) or None."""
-        cells = grid[0] * grid[1]
-        patches, angles = self.grid_positions(tokens[:, :cells], grid)
-        row = tokens[:, cells:]
-        row = row + self.table[: row.shape[1]].to(row)
-        if angles is not None:
-            angles = torch.cat([angles, angles.new_zeros(row.shape[1], angles.shape[1])])
-        return torch.cat([patches, row], dim=1), angles
 
 
 class Encoder(nn.Module):
@@ -64,22 +35,31 @@ class Encoder(nn.Module):
         patch: P.
         num_tokens: N.
         body: its positions are ``RowPositions``, which hold the queries.
+        mask: what stands for hidden patches; None: none can be hidden.
     """
 
-    def __init__(self, out_channels: int, patch: int, num_tokens: int, body: Transformer) -> None:
+    def __init__(
+        self,
+        out_channels: int,
+        patch: int,
+        num_tokens: int,
+        body: Transformer,
+        mask: MaskToken | None = None,
+    ) -> None:
         super().__init__()
         self.patch = patch
         self.num_tokens = num_tokens
+        self.mask = mask
         self.patch_embed = nn.Linear(3 * patch * patch, body.width)
         self.body = body
         self.project_out = nn.Linear(body.width, out_channels)
         for layer in (self.patch_embed, self.project_out):
             init_linear(layer)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, 3, H, W) in [-1, 1] -> h (B, C_h, N)."""
+    def forward(self, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """x (B, 3, H, W) in [-1, 1] -> h (B, C_h, N); ``hidden`` bool (B, H' W'): patches that are not seen."""
         patches, grid = to_patches(x, self.patch)
-        tokens = self.patch_embed(patches)  # (B, H' W', D)
+        tokens = mask_tokens(self.mask, self.patch_embed(patches), hidden)  # (B, H' W', D)
         queries = tokens.new_zeros(len(x), self.num_tokens, tokens.shape[2])
         tokens = self.body(torch.cat([tokens, queries], dim=1), grid)
         h: Tensor = self.project_out(tokens[:, -self.num_tokens :])
@@ -157,6 +137,7 @@ class Query1DConfig(BackboneSettings):
     positions: Literal["rotary", "learned"] = Field("learned", description="of the patches")
     learned_side: int = Field(16, ge=1, description="grid of learned positions; other grids resize it")
     feed_forward: Literal["gelu", "swiglu"] = "gelu"
+    mask_token: bool = Field(False, description="patches can be hidden from the encoder (token_masking)")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Query1DConfig":
@@ -190,7 +171,8 @@ class Query1DConfig(BackboneSettings):
     def build_encoder(self, out_channels: int) -> Encoder:
         """x -> h with ``out_channels`` channels."""
         body = self._body(self.size(self.encoder))
-        return Encoder(out_channels=out_channels, patch=self.patch, num_tokens=self.tokens, body=body)
+        mask = MaskToken(body.width) if self.mask_token else None
+        return Encoder(out_channels, self.patch, self.tokens, body, mask)
 
     def build_decoder(self) -> Decoder:
         """z -> x_hat."""

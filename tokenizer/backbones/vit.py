@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tokenizer.backbones.base import BackboneSettings
 from tokenizer.core.config import Config
+from tokenizer.layers.masking import MaskToken, mask_tokens
 from tokenizer.layers.patches import from_patches, to_patches
 from tokenizer.layers.transformer import (
     FEED_FORWARDS,
@@ -30,19 +31,22 @@ from tokenizer.layers.transformer import (
 class Encoder(nn.Module):
     """Patches to features: a linear map of each patch (a convolution of stride P), the body, a linear map."""
 
-    def __init__(self, out_channels: int, patch: int, body: Transformer) -> None:
+    def __init__(
+        self, out_channels: int, patch: int, body: Transformer, mask: MaskToken | None = None
+    ) -> None:
         super().__init__()
         self.patch = patch
+        self.mask = mask
         self.patch_embed = nn.Linear(3 * patch * patch, body.width)
         self.body = body
         self.project_out = nn.Linear(body.width, out_channels)
         for layer in (self.patch_embed, self.project_out):
             init_linear(layer)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, 3, H, W) in [-1, 1] -> h (B, C_h, H/P, W/P)."""
+    def forward(self, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """x (B, 3, H, W) in [-1, 1] -> h (B, C_h, H/P, W/P); ``hidden`` bool (B, N): patches that are not seen."""
         patches, grid = to_patches(x, self.patch)
-        tokens = self.body(self.patch_embed(patches), grid)  # (B, N, D)
+        tokens = self.body(mask_tokens(self.mask, self.patch_embed(patches), hidden), grid)  # (B, N, D)
         h: Tensor = rearrange(self.project_out(tokens), "b (h w) c -> b c h w", h=grid[0])
         return h.contiguous()
 
@@ -117,6 +121,7 @@ class ViTConfig(BackboneSettings):
     head_width: int | None = Field(
         None, ge=1, description="of a tanh layer before the pixels; none: no layer"
     )
+    mask_token: bool = Field(False, description="patches can be hidden from the encoder (token_masking)")
 
     @model_validator(mode="after")
     def _consistent(self) -> "ViTConfig":
@@ -144,7 +149,8 @@ class ViTConfig(BackboneSettings):
 
     def build_encoder(self, out_channels: int) -> Encoder:
         """x -> h with ``out_channels`` channels."""
-        return Encoder(out_channels=out_channels, patch=self.patch, body=self._body(self.size(self.encoder)))
+        body = self._body(self.size(self.encoder))
+        return Encoder(out_channels, self.patch, body, MaskToken(body.width) if self.mask_token else None)
 
     def build_decoder(self) -> Decoder:
         """z -> x_hat."""

@@ -16,6 +16,7 @@ from tokenizer.bottlenecks.multiscale_vq import MultiscaleVQConfig
 from tokenizer.bottlenecks.residual_vq import ResidualVQConfig
 from tokenizer.bottlenecks.sigma_vae import SigmaVAEConfig
 from tokenizer.bottlenecks.simvq import SimVQConfig
+from tokenizer.bottlenecks.softvq import SoftVQConfig
 from tokenizer.bottlenecks.vq import VQConfig
 from tokenizer.bottlenecks.vq_wae import VQWAEConfig
 
@@ -32,6 +33,7 @@ BottleneckConfig = Annotated[
     | ResidualVQConfig
     | SigmaVAEConfig
     | SimVQConfig
+    | SoftVQConfig
     | VQConfig
     | VQWAEConfig,
     Field(discriminator="kind"),

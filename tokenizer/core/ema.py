@@ -43,6 +43,13 @@ class EMA:
             else:
                 shadow.copy_(value)
 
+    @torch.no_grad()
+    def adopt(self, module: nn.Module, prefix: str) -> None:
+        """Take what lies under a prefix of names as it is in ``module`` now, without what it was before."""
+        for name, value in module.state_dict().items():
+            if name.startswith(prefix):
+                self.shadow[name].copy_(value)
+
     def state_dict(self) -> dict[str, Tensor]:
         """The averaged state, by the module's names."""
         return dict(self.shadow)

@@ -126,6 +126,17 @@ class Codebook(nn.Module):
             self.sums.copy_(self.codebook)
 
     @torch.no_grad()
+    def place_at_centres(self, h: Tensor, rounds: int) -> None:
+        """Make the codes the centres of the clusters of features (N, C), whatever they were before."""
+        h = self.place(h)
+        codes = self._placed(first_codes(h, self.size, self.name))
+        self._write(kmeans(h, codes, unit=self.distance == "cosine", rounds=rounds))
+        if self.update == "ema":
+            self.counts.fill_(1.0)
+            self.sums.copy_(self.codebook)
+        self.passes += 1
+
+    @torch.no_grad()
     def learn(self, h: Tensor, indices: Tensor, counted: Tensor | None = None) -> Tensor:
         """Follow placed features (N, C) that chose ``indices`` (N,); ``counted`` (N,) leaves some out.
 

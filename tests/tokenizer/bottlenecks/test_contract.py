@@ -26,6 +26,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], int]] = {
     "residual_vq": ({"codebook_size": 16, "num_codebooks": 3}, 6),
     "sigma_vae": ({}, 4),
     "simvq": ({"codebook_size": 32}, 6),
+    "softvq": ({"codebook_size": 16, "num_codebooks": 2}, 6),
     "vq": ({"codebook_size": 32, "update": "ema", "distance": "cosine", "revival": "reset"}, 6),
     "vq_wae": ({"codebook_size": 32}, 6),
 }

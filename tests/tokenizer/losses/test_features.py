@@ -13,9 +13,8 @@ from torch.nn import functional as F
 from torchvision.models import alexnet
 
 from tokenizer.config import TokenizerConfig
+from tokenizer.layers.networks import IMAGENET_MEAN, IMAGENET_STD
 from tokenizer.losses.features import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     DeepFeatures,
     FeatureLoss,
     FeaturesConfig,
