@@ -5,7 +5,8 @@ wait in the cache. The kinds of ``LatentSpec.time``:
 
 * ``causal``: a clip is one piece, or as many as the caller cuts; layers remember what they need of the past.
 * ``chunk_causal``: the network sees chunks of ``chunk_frames``, whole but for the last; it looks ahead inside one.
-* ``global``: clips of ``chunk_frames`` frames, each on its own.
+* ``global``: clips of ``chunk_frames`` frames, each on its own; without that number a clip is one, and its pieces wait
+  for the end.
 
 Letters: B clips, C channels, T frames, H W rows and columns.
 """
@@ -108,9 +109,12 @@ def _to_length(x: Tensor, frames: int) -> Tensor:
 
 
 def _groups(spec: LatentSpec) -> tuple[int, int]:
-    """Frames that stand alone at the start, and frames of every further piece that the network can be given."""
+    """Frames that stand alone at the start, and frames of every further piece that the network can be given.
+
+    Where it can only be given a whole clip, these are 0.
+    """
     lone = 1 if spec.first_frame_alone else 0
-    return lone, spec.chunk_frames if spec.time != "causal" and spec.chunk_frames else spec.z.temporal_factor
+    return lone, spec.z.temporal_factor if spec.time == "causal" else spec.chunk_frames or 0
 
 
 def _latent_groups(spec: LatentSpec) -> tuple[int, int]:
@@ -122,7 +126,8 @@ def _ready(have: int, spec: LatentSpec, groups: tuple[int, int], done: int) -> i
     """How many of ``have`` frames fill whole pieces, after ``done`` of them."""
     lone, step = groups
     lone = 0 if done else lone
-    return 0 if have < lone else lone + (have - lone) // step * step
+    first = lone if spec.time == "causal" else lone + step  # a chunk has the first frame in it
+    return 0 if not step or have < first else lone + (have - lone) // step * step
 
 
 def _run(
@@ -134,9 +139,9 @@ def _run(
     done: int = 0,
 ) -> Tensor:
     """One pass, or one a chunk."""
-    if spec.time == "causal":
-        return network(x, cache)
     lone, step = groups
+    if spec.time == "causal" or not step:
+        return network(x, cache if step else None)
     first = step + (0 if done else lone)
     if spec.time == "chunk_causal" and cache is None and x.shape[2] > first:
         cache = {}

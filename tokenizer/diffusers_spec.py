@@ -1,4 +1,4 @@
-"""The latent of diffusers' autoencoders, read from their ``config.json`` alone: no weights, no torch.
+"""The latent of diffusers' autoencoders, read from their ``config.json`` alone: no networks, no torch.
 
 They state one scale, and some one shift, for all channels, or a mean and standard deviation a channel; each is
 told in ``spec_of``. The networks themselves are converted by ``tokenizer.adapters.diffusers``.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tokenizer.diffusers_video_spec import VIDEO_SPECS, statistics_in
 from tokenizer.spec import LatentSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-NAMES = ("AutoencoderDC", "AutoencoderKL", "AutoencoderTiny", "VQModel")
+IMAGE_NAMES = ("AutoencoderDC", "AutoencoderKL", "AutoencoderTiny", "VQModel")
+NAMES = (*IMAGE_NAMES, *VIDEO_SPECS)
 # What AutoencoderKL and VQModel mean where they say nothing: old folders (sd-vae-ft-mse) leave it out.
 DEFAULT_SCALE = 0.18215
 
@@ -33,11 +36,14 @@ _SCALES = {
 }
 
 
-def spec_of(config: Mapping[str, Any]) -> LatentSpec:  # JSON of another project, read key by key
+def spec_of(
+    config: Mapping[str, Any], weights: Path | None = None
+) -> LatentSpec:  # JSON of another project, read key by key
     """The spec of a folder of theirs, normalised as its configuration states.
 
     Args:
         config: with ``_class_name``, one of ``NAMES``.
+        weights: the safetensors file beside it; AutoencoderKLLTXVideo has its latent's statistics there.
 
     Raises:
         ValueError: if the class is another one, or what it says about its latent contradicts itself.
@@ -45,6 +51,8 @@ def spec_of(config: Mapping[str, Any]) -> LatentSpec:  # JSON of another project
     name = config.get("_class_name")
     if name not in NAMES:
         raise ValueError(f"class {name!r} is not known here, only {', '.join(NAMES)}")
+    if name in VIDEO_SPECS:
+        return VIDEO_SPECS[name](config, None if weights is None else statistics_in(weights))
     channels = config.get("latent_channels", _CHANNELS[name])
     codebook_size = None
     if name == "VQModel":
@@ -66,7 +74,7 @@ def spec_of(config: Mapping[str, Any]) -> LatentSpec:  # JSON of another project
 
 
 def spatial_factor_of(config: Mapping[str, Any]) -> int:  # as above
-    """Pixels a side for one latent position, for a configuration of one of ``NAMES``."""
+    """Pixels a side for one latent position, for a configuration of one of ``IMAGE_NAMES``."""
     key, default = _RESOLUTIONS[config["_class_name"]]
     listed = config.get(key)
     return int(2 ** ((default if listed is None else len(listed)) - 1))

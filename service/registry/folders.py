@@ -107,7 +107,7 @@ def _autoencoder(
             "save_pretrained(folder, safe_serialization=True); pickled weights are never read"
         )
     try:
-        spec = spec_of(config)
+        spec = spec_of(config, weights)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / checkpoint.CONFIG}: {error}") from None
     return ServedTokenizer(

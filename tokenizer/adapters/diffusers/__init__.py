@@ -1,6 +1,7 @@
 """diffusers' autoencoders <-> ours, weights and latent convention both ways.
 
-Each file is one of their classes: AutoencoderDC, AutoencoderKL, AutoencoderTiny, VQModel.
+Each file is one of their classes: AutoencoderDC, AutoencoderKL, AutoencoderTiny, VQModel. Their video classes lie in
+``video`` and go one way: they run with their own layers.
 
 Reading needs only their ``config.json`` and safetensors; diffusers itself is imported when a module of theirs
 is made.
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 
 from tokenizer.adapters.diffusers import dc, kl, tiny, vq
 from tokenizer.adapters.diffusers.convention import Statistics
+from tokenizer.adapters.diffusers.video import FAMILIES as VIDEO
+from tokenizer.adapters.diffusers.video import build_video
 from tokenizer.backbones import dcae, taesd
 from tokenizer.bottlenecks.vq import VQ
 from tokenizer.config import TokenizerConfig
 from tokenizer.core import checkpoint
-from tokenizer.diffusers_spec import spec_of
+from tokenizer.diffusers_spec import NAMES, spec_of
 from tokenizer.layers.resnet import Encoder as ResnetEncoder
 from tokenizer.layers.sampling import SamplingDecoder
 from tokenizer.model import Autoencoder
@@ -74,15 +77,23 @@ def read_diffusers_config(folder: Path) -> dict[str, Any]:  # JSON of another pr
     """
     config = checkpoint.read_config(folder)
     name = config.get("_class_name")
-    if name not in _FAMILIES:
-        raise ValueError(f"{folder}: class {name!r} is not known here, only {', '.join(_FAMILIES)}")
+    if name not in NAMES:
+        raise ValueError(f"{folder}: class {name!r} is not known here, only {', '.join(NAMES)}")
     return config
 
 
 def diffusers_config(
     config: Mapping[str, Any],
 ) -> tuple[TokenizerConfig, LatentSpec]:  # JSON of another project
-    """Our configuration and spec for a configuration of theirs that has ``_class_name``."""
+    """Our configuration and spec for a configuration of theirs that has ``_class_name``.
+
+    Raises:
+        ValueError: if it is a video class, which has no configuration of ours.
+    """
+    if (name := config["_class_name"]) in VIDEO:
+        raise ValueError(
+            f"{name} runs with diffusers' own layers: it encodes and decodes, and is not trained or changed here"
+        )
     return _FAMILIES[config["_class_name"]].config_from(config), spec_of(config)
 
 
@@ -147,8 +158,10 @@ def _family_of(autoencoder: Autoencoder) -> Any:  # one of the modules above
 
 
 def _convert(name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Autoencoder:
-    if name not in _FAMILIES:
-        raise ValueError(f"class {name!r} is not known here, only {', '.join(_FAMILIES)}")
+    if name not in NAMES:
+        raise ValueError(f"class {name!r} is not known here, only {', '.join(NAMES)}")
+    if name in VIDEO:
+        return build_video(name, config, tensors)
     family = _FAMILIES[name]
     ours, spec = diffusers_config({**config, "_class_name": name})
     with torch.device("meta"):
