@@ -136,6 +136,11 @@ class Query1DConfig(BackboneSettings):
     decoder: Literal["S", "B", "L"] | Query1DSize = "L"
     positions: Literal["rotary", "learned"] = Field("learned", description="of the patches")
     learned_side: int = Field(16, ge=1, description="grid of learned positions; other grids resize it")
+    placed: bool = Field(
+        False,
+        description="tokens have places spread over the picture, so that few pictures teach them where to look; "
+        "TiTok's have none; needs positions rotary",
+    )
     feed_forward: Literal["gelu", "swiglu"] = "gelu"
     mask_token: bool = Field(False, description="patches can be hidden from the encoder (token_masking)")
 
@@ -143,6 +148,8 @@ class Query1DConfig(BackboneSettings):
     def _consistent(self) -> "Query1DConfig":
         if self.min_tokens is not None and self.min_tokens > self.tokens:
             raise ValueError(f"min_tokens {self.min_tokens} must not be above tokens, {self.tokens}")
+        if self.placed and self.positions != "rotary":
+            raise ValueError(f"placed needs positions rotary, not {self.positions}")
         for name in ("encoder", "decoder"):
             size = self.size(getattr(self, name))
             if size.width % size.heads:
@@ -189,7 +196,7 @@ class Query1DConfig(BackboneSettings):
             depth=size.depth,
             heads=size.heads,
             feed_forward=FEED_FORWARDS[self.feed_forward],
-            positions=RowPositions(grid, self.tokens, size.width),
+            positions=RowPositions(grid, self.tokens, size.width, placed=self.placed),
             bias=True,
             pre_norm=True,
         )

@@ -23,14 +23,22 @@ def axial_angles(grid: Grid, head_channels: int, base: float = 10_000.0) -> Tens
     Raises:
         ValueError: if the pairs cannot be shared equally.
     """
-    axes = len(grid)
+    indices = torch.meshgrid(*(torch.arange(side, dtype=torch.float32) for side in grid), indexing="ij")
+    return angles_at(torch.stack([index.flatten() for index in indices], dim=1), head_channels, base)
+
+
+def angles_at(places: Tensor, head_channels: int, base: float = 10_000.0) -> Tensor:
+    """The angles of ``axial_angles`` at any places (N, axes) float32, in cells of the grid: (N, K/2) float32.
+
+    Raises:
+        ValueError: if the pairs cannot be shared equally.
+    """
+    axes = places.shape[1]
     if head_channels % (2 * axes):
         raise ValueError(f"{head_channels} channels a head must be a multiple of {2 * axes} for {axes} axes")
     share = head_channels // (2 * axes)
-    frequencies = base ** (-torch.arange(share, dtype=torch.float32) / share)
-    indices = torch.meshgrid(*(torch.arange(side, dtype=torch.float32) for side in grid), indexing="ij")
-    angles = torch.stack([index.flatten() for index in indices], dim=1)[:, :, None] * frequencies
-    return angles.flatten(1)  # (N, axes, share) -> (N, K/2)
+    frequencies = base ** (-torch.arange(share, dtype=torch.float32, device=places.device) / share)
+    return (places[:, :, None] * frequencies).flatten(1)  # (N, axes, share) -> (N, K/2)
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:

@@ -107,6 +107,8 @@ def test_the_order_of_the_row_matters() -> None:
 def test_settings_that_cannot_work_are_refused() -> None:
     with pytest.raises(ValueError, match="min_tokens 9 must not be above tokens, 8"):
         Query1DConfig.parse({"tokens": 8, "min_tokens": 9})
+    with pytest.raises(ValueError, match="placed needs positions rotary"):
+        Query1DConfig.parse({"placed": True})
     with pytest.raises(ValueError, match="multiple of heads"):
         Query1DConfig.parse({"encoder": {"width": 30, "depth": 1, "heads": 4}})
     with pytest.raises(ValueError, match="scales belong to a 2d part"):

@@ -2,8 +2,8 @@
 
 import torch
 
-from tokenizer.layers.rows import RowPositions, causal_row, with_row
-from tokenizer.layers.transformer import LearnedPositions, RotaryPositions
+from tokenizer.layers.rows import RowPositions, causal_row, spread, with_row
+from tokenizer.layers.transformer import LearnedPositions, RotaryPositions, angles_at
 
 WIDTH, GRID = 8, (2, 3)
 
@@ -29,6 +29,17 @@ def test_the_row_does_not_turn() -> None:
     assert (angles[:6] != 0).any()
     assert (angles[6:] == 0).all()
     assert with_row(None, 4) is None
+
+
+def test_placed_tokens_turn_as_patches_there_would_and_cover_the_picture() -> None:
+    positions = RowPositions(RotaryPositions(4), 5, WIDTH, placed=True)
+    _, angles = positions(torch.zeros(1, 6 + 5, WIDTH), GRID)
+    torch.testing.assert_close(angles[6:], angles_at(spread(5, GRID), 4))
+    places = spread(32, (8, 8))
+    assert torch.equal(spread(3, (8, 8)), places[:3])  # a prefix stands where it stood
+    for count in (5, 16, 32):
+        quarters = {(bool(row > 3.5), bool(column > 3.5)) for row, column in places[:count].tolist()}
+        assert len(quarters) == 4
 
 
 def test_a_causal_row_sees_the_patches_and_what_came_before() -> None:
