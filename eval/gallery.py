@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from eval.page import Figure, Section, difference
-
-GAIN = 4.0
+from eval.page import Figure, Section
+from eval.wipe import WHITE_AT, heat
 
 
 def gallery(
@@ -29,9 +28,9 @@ def gallery(
             shown = [
                 ("original", real),
                 ("reconstruction", fake),
-                (f"difference x {GAIN:.0f}", difference(real, fake, gain=GAIN)),
+                (f"error, white from {WHITE_AT:.0f} grey levels on", heat(real, fake)),
             ]
-            figures.append(Figure(shown, f"{names[index]}: {psnr[index]:.2f} dB"))
+            figures.append(Figure(shown, f"{names[index]}: {psnr[index]:.2f} dB", wiped=True))
         sections.append(Section(title, figures))
     return sections
 

@@ -13,7 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from eval.report import Computed, Report, TokenizerRecord
+from eval.chapters import chapters
+from eval.report import Computed, ProtocolRecord, Report, TokenizerRecord
+from eval.wipe import style as wipe_style
+from eval.wipe import wipe
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -36,6 +39,13 @@ figure div { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap:
 figure img { width: 100%; display: block; border-radius: 3px; }
 figcaption { font-size: .82rem; margin-top: .4rem; overflow-wrap: anywhere; }
 .wide img { max-width: 100%; }
+.scroll { overflow-x: auto; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 1.1rem; }
+.card { border: 1px solid var(--line); border-radius: 8px; background: var(--soft); padding: .7rem 1rem; }
+.card dl { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: .4rem 0 0; }
+.card dt { font-size: .78rem; opacity: .75; }
+.card dd { margin: 0; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 code { font-size: .9em; overflow-wrap: anywhere; }
 """
 
@@ -47,10 +57,12 @@ class Figure:
     Attributes:
         pictures: (3, H, W) uint8 each, with what it shows.
         caption: plain text.
+        wiped: the first two, of one size, lie in one place and are told apart with the mouse.
     """
 
     pictures: Sequence[tuple[str, Tensor]]
     caption: str
+    wiped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +92,15 @@ def render(report: Report, title: str, sections: Sequence[Section]) -> str:
     record, side = report.protocol, report.data.resolution
     body = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="lead">{report.num_images} pictures at {side} x {side}, '
-        f"protocol <strong>{escape(record.name)}</strong> <code>{record.hash}</code></p>",
+        f'<p class="lead">{report.num_images} pictures at {side} x {side}</p>',
+        _card(record),
         _metrics(report),
         *(as_html(section) for section in sections),
+        *chapters(report),
         table("Protocol", record.settings.lines()),
         table("Where the numbers come from", _origin(report)),
     ]
-    return document(title, body)
+    return document(title, body, wipe_style())
 
 
 def document(title: str, body: Sequence[str], style: str = "") -> str:
@@ -114,6 +127,28 @@ def table(title: str, rows: Sequence[tuple[str, str]]) -> str:
         f"<tr><th>{escape(name)}</th><td><code>{escape(value)}</code></td></tr>" for name, value in rows
     )
     return f"<h2>{escape(title)}</h2><table>{cells}</table>"
+
+
+def _card(record: ProtocolRecord) -> str:
+    """What must be the same for two numbers to be compared, at a glance; every setting is further below."""
+    settings = record.settings
+    facts = {
+        "hash": record.hash,
+        "pictures": record.preprocess_hash,
+        "resolution": f"{settings.resolution} x {settings.resolution}",
+        "crop": settings.crop,
+        "posterior": settings.posterior,
+        "pixels": f"{settings.range}, {settings.quantization}",
+        "PSNR": f"{settings.psnr.average}, range {settings.psnr.data_range:g}",
+        "SSIM": f"{settings.ssim.weights} {settings.ssim.window}, range {settings.ssim.data_range:g}",
+        "FID": f"{settings.fid.network}, {settings.fid.resize}",
+        "corrupt pictures": settings.on_corrupt,
+    }
+    cells = "".join(
+        f"<div><dt>{escape(name)}</dt><dd><code>{escape(value)}</code></dd></div>"
+        for name, value in facts.items()
+    )
+    return f'<div class="card">Protocol <strong>{escape(record.name)}</strong><dl>{cells}</dl></div>'
 
 
 def _metrics(report: Report) -> str:
@@ -157,7 +192,10 @@ def as_html(section: Section) -> str:
 
 
 def _figure(figure: Figure) -> str:
-    pictures = "".join(image(name, picture) for name, picture in figure.pictures)
+    shown = [image(name, picture) for name, picture in figure.pictures]
+    if figure.wiped:
+        shown = [wipe(shown[0], shown[1]), *shown[2:]]
+    pictures = "".join(shown)
     names = " | ".join(name for name, _ in figure.pictures)
     caption = f"{escape(figure.caption)}<br>{escape(names)}"
     return f"<figure><div>{pictures}</div><figcaption>{caption}</figcaption></figure>"

@@ -1,8 +1,9 @@
 """How well a tokenizer gives pictures back.
 
 ``python -m eval.reconstruct tokenizer=SOURCE data.path=DIR data.resolution=N out=DIR``: one pass encodes and
-decodes every picture and feeds all metrics of the protocol; ``out`` receives ``report.json``, ``report.html``
-and ``per_image.csv``. The pass goes in shards, see ``eval.shards``: killed, it goes on, in any number of processes.
+decodes every picture and feeds all metrics of the protocol; ``out`` receives ``report.json``, ``report.html``,
+``per_image.csv``, and the numbers as CSV, Markdown and LaTeX. The pass goes in shards, see ``eval.shards``: killed, it
+goes on, in any number of processes.
 
 Letters: B pictures, R resolution.
 """
@@ -19,10 +20,12 @@ from eval import machine, processes
 from eval.data import Pictures, read_crop
 from eval.gallery import gallery
 from eval.job import build_panels, check_panel, refused, workplace
+from eval.latent_health import LatentHealth
 from eval.metrics import Score
 from eval.one_pass import Job, Measured, collect, measure, reconstruct, shards_of
 from eval.page import Section, render
 from eval.pixels import as_seen
+from eval.probes import Probes, Subject, probe
 from eval.report import (
     Computed,
     DataRecord,
@@ -39,6 +42,8 @@ from eval.report import (
 from eval.round_trip import Speed, with_any_statistics
 from eval.settings import DTYPES, ReconstructConfig
 from eval.shards import Shards
+from eval.slices import members, sliced
+from eval.tables import csv_text, latex, markdown
 from tokenizer.adapters.remote import RemoteTokenizer
 from tokenizer.core.config import from_cli, refusals
 from tokenizer.core.distributed import num_processes
@@ -48,6 +53,7 @@ from tokenizer.model import Autoencoder
 PRESETS = Path(__file__).parent / "configs" / "reconstruct"
 BITS_PER_VALUE = 16
 BITS_PER_RGB_PIXEL = 24
+LATENTS = "latents"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -87,12 +93,14 @@ def prepare(config: ReconstructConfig) -> Job:
         panels = build_panels(config, names, pictures.resolution, lambda named: named.reconstruction, device)
         _check_shared(config, panels)
         check_panel(config, panels[0])
+        members(config.slices, [file.name for file in pictures.files])
         tokenizer = connect(config.tokenizer, device=str(device), dtype=DTYPES[config.dtype])
         config.out.mkdir(parents=True, exist_ok=True)
     if isinstance(tokenizer, Autoencoder):  # a server's models have theirs
         with_any_statistics(tokenizer)
     tiles = None if config.tiles is None else config.tiles.plan()
-    return Job(config, device, tokenizer, pictures, panels, tiles)
+    gatherers = {LATENTS: LatentHealth(tokenizer.spec)}
+    return Job(config, device, tokenizer, pictures, panels, tiles, gatherers)
 
 
 def _check_shared(config: ReconstructConfig, panels: Sequence[Panel]) -> None:
@@ -116,30 +124,61 @@ def _check_shared(config: ReconstructConfig, panels: Sequence[Panel]) -> None:
 def finish(job: Job, shards: Shards) -> Report:
     """Merge the shards, compute, write all reports, and forget the shards; the first protocol's report."""
     measured = collect(job, shards)
-    reports = [_write(job, measured, panel) for panel in job.panels]
+    probes = _probed(job)
+    reports = [
+        _write(job, measured, panel, probes if panel is job.panels[0] else Probes()) for panel in job.panels
+    ]
     shards.remove()
     first = reports[0]
     check_required(job.config.require, first.metrics, not_computed(first.metrics))
     return first
 
 
-def _write(job: Job, measured: Measured, panel: Panel) -> Report:
+def _probed(job: Job) -> Probes:
+    """What costs more encodes, if it is asked for; under the first protocol."""
+    config = job.config
+    subject = Subject(
+        tokenizer=job.tokenizer,
+        pictures=job.pictures,
+        protocol=job.protocol,
+        device=job.device,
+        dtype=DTYPES[config.dtype],
+        tiles=job.tiles,
+        batch_size=config.batch_size,
+        folder=config.out,
+    )
+    return probe(subject, config.probes, health=config.health, rate=config.rate, cost=config.cost)
+
+
+def _write(job: Job, measured: Measured, panel: Panel, probes: Probes) -> Report:
     """Compute one protocol's metrics and write its report: the first in ``out``, the others below."""
     folder = job.config.out if panel is job.panels[0] else job.config.out / panel.protocol.name
     folder.mkdir(exist_ok=True)
     entries, scores = panel.compute()
-    report = _report(job, measured, panel, entries)
+    names = [file.name for file in measured.files]
+    parts = sliced(job.config.slices, names, entries, scores, panel.protocol)
+    report = _report(job, measured, panel, entries, parts, probes)
     title = f"Reconstruction by {job.config.tokenizer}"
     write_text(folder / "per_image.csv", _per_image(measured, scores))
     write_text(folder / "report.html", render(report, title, _gallery(job, measured, scores)))
+    write_text(folder / "report.csv", csv_text(report))
+    write_text(folder / "report.md", markdown(report, job.config.tokenizer))
+    write_text(folder / "report.tex", latex(report, job.config.tokenizer))
     write_text(folder / "report.json", report.to_text())
     return report
 
 
 def _report(
-    job: Job, measured: Measured, panel: Panel, entries: Mapping[str, Computed | NotComputed]
+    job: Job,
+    measured: Measured,
+    panel: Panel,
+    entries: Mapping[str, Computed | NotComputed],
+    slices: dict[str, dict[str, Computed]],
+    probes: Probes,
 ) -> Report:
     config, side = job.config, job.pictures.resolution
+    latents = job.gatherers[LATENTS]
+    assert isinstance(latents, LatentHealth)  # prepare() made it
     bits = job.tokenizer.spec.bits((side, side), bits_per_value=BITS_PER_VALUE) / (side * side)
     speed = Speed.over(measured.times)
     return Report(
@@ -159,6 +198,11 @@ def _report(
             "processes": num_processes(),
             **(job.tokenizer.timings() if isinstance(job.tokenizer, RemoteTokenizer) else {}),
         },
+        slices=slices,
+        latents=latents.compute(len(measured.files) * side * side),
+        health=probes.health,
+        rate=probes.rate,
+        cost=probes.cost,
         machine=machine.describe(job.device),
         commit=machine.commit(),
     )

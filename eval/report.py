@@ -11,12 +11,16 @@ import torch
 from pydantic import Field, field_serializer
 from torch import Tensor, nn
 
+from eval.cost import CostRecord
 from eval.data import Pictures
 from eval.errors import EvaluationError, NotComputedError
+from eval.health import HealthRecord
+from eval.latent_health import LatentRecord
 from eval.machine import Machine
 from eval.metrics import METRICS, Metric, Score
 from eval.pixels import as_seen
 from eval.protocols import Domain, EvaluationProtocol
+from eval.rate.record import RateRecord
 from eval.weights import KNOWN, WeightsConfig, WeightsRecord
 from tokenizer.core.config import Config
 from tokenizer.model import Tokenizer
@@ -142,12 +146,17 @@ class Report(Config):
     nearest: dict[str, float | str] | None = Field(
         default=None, description="how close generated pictures come to the reference pictures"
     )
+    slices: dict[str, dict[str, Computed]] = Field(default={}, description="metrics of parts of the pictures")
+    latents: LatentRecord | None = None
+    health: HealthRecord | None = None
+    rate: RateRecord | None = None
+    cost: CostRecord | None = None
     machine: Machine
     commit: str | None
 
     def to_text(self) -> str:
         """Indented JSON without NaN or infinity."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
+        return json.dumps(writable(self.model_dump(mode="json")), indent=1, allow_nan=False) + "\n"
 
     def summary(self) -> str:
         """A few lines for the terminal."""

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from diffusion.samplers import SamplerName
 from eval.data import DataConfig
+from eval.probes import ProbesConfig
 from eval.weights import WeightsConfig
 from tokenizer.core.config import Config
 from tokenizer.tiling import TilePlan
@@ -66,6 +67,16 @@ class ReconstructConfig(JobConfig):
     )
     tiles: TilesConfig | None = None
     gallery: int = Field(default=6, ge=1, description="pictures shown of the worst, the middle and the best")
+    slices: dict[str, str] = Field(
+        default={},
+        description="parts with rows of their own: a file of names, or a folder of the data, by name",
+    )
+    health: bool = Field(
+        default=False, description="shift, turn, scale, tiles, noise, generations: more encodes"
+    )
+    rate: bool = Field(default=False, description="latents coded to files, beside JPEG, WebP and AVIF")
+    cost: bool = Field(default=False, description="latency by batch size, operations, memory, parameters")
+    probes: ProbesConfig = ProbesConfig()
 
 
 class SampleConfig(JobConfig):

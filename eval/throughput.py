@@ -9,10 +9,9 @@ Letters: B batch, R resolution.
 
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -23,6 +22,7 @@ from eval import machine
 from eval.contenders import Contender, denoiser_contenders, tokenizer_contenders
 from eval.errors import EvaluationError
 from eval.report import write_text
+from eval.timing import Duration, peak_memory_mib, processor_ms, quantile, take_turns
 from tokenizer.core.config import Config, from_cli, refusals
 
 PRESETS = Path(__file__).parent / "configs" / "throughput"
@@ -62,13 +62,6 @@ class Timing(Config):
     images_per_s: float
     processor_ms: float | None = Field(description="median processor time, all threads; on a CPU only")
     peak_memory_mib: float | None = Field(description="weights and what a call allocates; on a GPU only")
-
-
-class Duration(NamedTuple):
-    """Seconds by the clock, and of the processor over all threads where the work is done on it."""
-
-    seconds: float
-    processor_s: float | None
 
 
 class Comparison(Config):
@@ -218,48 +211,6 @@ def _measure(
     )
 
 
-@torch.inference_mode()
-def take_turns(
-    calls: Sequence[Callable[[], Tensor]], repeats: int, warmup: int, device: torch.device
-) -> list[list[Duration]]:
-    """Times of each call, ``repeats`` of them; the calls alternate, and the one that begins does too."""
-    for call in calls:
-        for _ in range(warmup):
-            call()
-    durations: list[list[Duration]] = [[] for _ in calls]
-    for turn in range(repeats):
-        order = range(len(calls)) if turn % 2 == 0 else reversed(range(len(calls)))
-        for index in order:
-            machine.synchronize(device)
-            start, busy = time.perf_counter(), time.process_time()
-            calls[index]()
-            machine.synchronize(device)
-            seconds, processor_s = time.perf_counter() - start, time.process_time() - busy
-            durations[index].append(Duration(seconds, processor_s if device.type == "cpu" else None))
-    return durations
-
-
-@torch.inference_mode()
-def peak_memory_mib(call: Callable[[], Tensor], module: nn.Module, device: torch.device) -> float | None:
-    """GPU memory that ``module`` needs: its weights and the most that one call allocates; None on a CPU.
-
-    Whatever else lies on the device, such as the other side's weights, is left out.
-    """
-    if device.type != "cuda":
-        return None
-    before = torch.cuda.memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    call()
-    machine.synchronize(device)
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
-    return (torch.cuda.max_memory_allocated(device) - before + weights) / 2**20
-
-
-def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which ``share`` of the values lie, linear in between."""
-    return float(torch.tensor(values, dtype=torch.float64).quantile(share))
-
-
 def _timing(
     name: str, durations: Sequence[Duration], memory: float | None, described: dict[str, object]
 ) -> Timing:
@@ -272,7 +223,7 @@ def _timing(
             "p50_ms": 1e3 * p50,
             "p95_ms": 1e3 * quantile(seconds, 0.95),
             "images_per_s": int(str(described["batch_size"])) / p50,
-            "processor_ms": _processor_ms(durations),
+            "processor_ms": processor_ms(durations),
             "peak_memory_mib": memory,
         }
     )
@@ -286,7 +237,7 @@ def _compare(
 ) -> Comparison:
     ours, theirs = (call().float() for call in calls)
     ours_s, theirs_s = ([duration.seconds for duration in side] for side in durations)
-    ours_ms, theirs_ms = (_processor_ms(side) for side in durations)
+    ours_ms, theirs_ms = (processor_ms(side) for side in durations)
     difference = float((ours - theirs).abs().max())
     return Comparison.parse(
         {
@@ -298,11 +249,6 @@ def _compare(
             "relative_difference": difference / max(float(theirs.max() - theirs.min()), 1e-30),
         }
     )
-
-
-def _processor_ms(durations: Sequence[Duration]) -> float | None:
-    known = [duration.processor_s for duration in durations if duration.processor_s is not None]
-    return 1e3 * quantile(known, 0.5) if known else None
 
 
 def _format(channels_last: bool) -> str:

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from eval import machine
 from eval.errors import EvaluationError
 from eval.report import write_text
-from eval.throughput import quantile
+from eval.timing import quantile
 from eval.trainers import Precision, Setting, Side, build, model_of, write_trunk
 from tokenizer.core.config import Config, from_cli, refusals
 

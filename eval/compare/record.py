@@ -49,7 +49,7 @@ class MemberRow(Config):
 class ReferenceRow(Config):
     """A floor or a codec at a budget."""
 
-    kind: Literal["floor", "jpeg", "webp"]
+    kind: Literal["floor", "jpeg", "webp", "avif"]
     budget: float = Field(description="bits of one picture, those of the members beside it")
     bits: float | None = Field(description="bits it spends on a picture, on average; None if it cannot")
     setting: str

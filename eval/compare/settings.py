@@ -12,7 +12,7 @@ from tokenizer.core.config import Config
 
 PRESETS = Path(__file__).parents[1] / "configs" / "compare"
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
-ReferenceName = Literal["floor", "jpeg", "webp"]
+ReferenceName = Literal["floor", "jpeg", "webp", "avif"]
 
 
 class MemberConfig(Config):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from eval.compare.columns import COLUMNS
 from eval.compare.record import Comparison, MemberRow, PromiseRow, ReferenceRow
 
-CODEC_TITLES = {"floor": "floor", "jpeg": "JPEG", "webp": "WebP"}
+CODEC_TITLES = {"floor": "floor", "jpeg": "JPEG", "webp": "WebP", "avif": "AVIF"}
 
 
 def title_of(row: MemberRow | ReferenceRow) -> str:

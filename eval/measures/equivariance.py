@@ -2,7 +2,7 @@
 
 For a transform tau of pictures that acts on a grid of latents just so, two numbers: how far E(tau x) is from
 tau E(x), and how close the decoder comes to tau x when it reads tau E(x). Transforms: ``rot90``, a quarter turn;
-``scale``, means of 2x2.
+``scale``, means of 2x2; ``shift``, one cell of the latent up and to the left, what leaves the picture cut off.
 
 Source: Kouzelis, Kakogeorgiou, Gidaris and Komodakis 2025, EQ-VAE: Equivariance Regularized Latent Space for
 Improved Generative Image Modeling, arXiv 2502.09509, section 3.
@@ -24,10 +24,12 @@ from eval.pixels import from_uint8, to_uint8
 from tokenizer.model import Tokenizer
 from tokenizer.spec import Latent
 
-TransformName = Literal["rot90", "scale"]
-TRANSFORMS: dict[TransformName, Callable[[Tensor], Tensor]] = {
-    "rot90": lambda x: torch.rot90(x, 1, (-2, -1)),
-    "scale": lambda x: F.avg_pool2d(x, 2),
+TransformName = Literal["rot90", "scale", "shift"]
+# (grid, side of a latent's cell on it: the spatial factor for pixels, 1 for the latent) -> grid
+TRANSFORMS: dict[TransformName, Callable[[Tensor, int], Tensor]] = {
+    "rot90": lambda x, cell: torch.rot90(x, 1, (-2, -1)),
+    "scale": lambda x, cell: F.avg_pool2d(x, 2),
+    "shift": lambda x, cell: x[..., cell:, cell:],
 }
 
 
@@ -66,9 +68,9 @@ class EquivarianceError:
         """
         tau = TRANSFORMS[self.transform]
         self._check(tokenizer, real)
-        x = tau(from_uint8(real))
+        x = tau(from_uint8(real), tokenizer.spec.z.spatial_factor)
         size = (int(x.shape[-2]), int(x.shape[-1]))
-        turned = tau(latent.z.float())
+        turned = tau(latent.z.float(), 1)
         direct = tokenizer.encode(x).z.float()
         self._difference += float((direct - turned).double().square().sum())
         self._norm += float(direct.double().square().sum())
@@ -86,7 +88,13 @@ class EquivarianceError:
         parts = tokenizer.spec.parts
         if len(parts) != 1 or parts[0].layout != "2d":
             raise NotComputedError("a latent that is one grid", "use another measure for this family")
-        step = 2 * parts[0].spatial_factor
+        cell = parts[0].spatial_factor
+        if self.transform == "shift" and any(side < 2 * cell or side % cell for side in real.shape[-2:]):
+            raise NotComputedError(
+                f"sides that are multiples of {cell}, at least {2 * cell}, got {tuple(real.shape[-2:])}",
+                "choose another resolution",
+            )
+        step = 2 * cell
         if self.transform == "scale" and any(side % step for side in real.shape[-2:]):
             raise NotComputedError(
                 f"sides that are multiples of {step}, got {tuple(real.shape[-2:])}",

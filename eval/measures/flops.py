@@ -27,7 +27,7 @@ class Flops:
 
 @torch.no_grad()  # not inference_mode: it hides composite operations from the counter
 def count(tokenizer: Tokenizer, size: Size, device: torch.device) -> Flops:
-    """Counts while one grey picture of ``size`` runs through a float32 tokenizer on its device."""
+    """Counts while one grey picture of ``size`` runs through a tokenizer that takes float32, on its device."""
     x = torch.zeros(1, 3, *size, device=device)
     with sdpa_kernel(SDPBackend.MATH):  # attention as products that are counted on every device
         with FlopCounterMode(display=False) as encoding:

@@ -1,4 +1,4 @@
-"""JPEG and WebP at a budget: the highest quality whose files are, on average over the set, within it.
+"""JPEG, WebP and AVIF at a budget: the highest quality whose files are, on average over the set, within it.
 
 The whole file counts, its header included; at 64x64 that is most of a JPEG. A tokenizer spends the same bits on
 every picture, a codec spends more on rich ones: only the mean is held to the budget.
@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-CodecName = Literal["jpeg", "webp"]
+CodecName = Literal["jpeg", "webp", "avif"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class PictureCodec:
 CODECS: dict[CodecName, PictureCodec] = {
     "jpeg": PictureCodec("JPEG", "JPEG", 1, {"optimize": True}),  # 4:2:0, Huffman tables of the picture
     "webp": PictureCodec("WebP", "WEBP", 0, {"method": 6}),
+    "avif": PictureCodec("AVIF", "AVIF", 0, {"speed": 6, "subsampling": "4:2:0", "max_threads": 1}),
 }
 
 

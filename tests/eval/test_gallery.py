@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from eval.gallery import choose, gallery
+from eval.wipe import heat
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 12])
@@ -30,5 +31,8 @@ def test_worst_and_best_by_psnr_are_made_once_more() -> None:
     assert made == [1, 2, 0]
     (figure,) = worst.figures
     assert figure.caption == "b: 10.00 dB"
-    assert [name for name, _ in figure.pictures] == ["original", "reconstruction", "difference x 4"]
-    assert figure.pictures[2][1][0, 0, 0] == 128 + 4 * 1
+    names = ["original", "reconstruction", "error, white from 64 grey levels on"]
+    assert [name for name, _ in figure.pictures] == names
+    assert figure.wiped
+    real = figure.pictures[0][1]
+    assert torch.equal(figure.pictures[2][1], heat(real, real + 1))

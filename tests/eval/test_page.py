@@ -68,6 +68,23 @@ def test_names_of_files_cannot_write_html(make_report: Callable[..., Report]) ->
     assert "&lt;img src=x" in text
 
 
+def test_two_pictures_of_a_wiped_figure_lie_in_one_place(make_report: Callable[..., Report]) -> None:
+    figure = Figure([("original", PICTURE), ("made", PICTURE), ("error", PICTURE)], "a.png", wiped=True)
+    text = render(make_report(), "Title", [Section("Worst", [figure])])
+    assert text.count('class="wipe"') == 1
+    assert text.index('alt="original"') < text.index('class="over"') < text.index('alt="made"')
+    assert text.index("<b></b></span>") < text.index('alt="error"')
+    assert len(Elements(text).fetched) == 3
+
+
+def test_the_card_says_what_must_be_the_same(make_report: Callable[..., Report]) -> None:
+    text = page(make_report)
+    card = text[text.index('<div class="card">') : text.index("<table>")]
+    protocol = make_report().protocol
+    for shown in ("canon-v1", protocol.hash, protocol.preprocess_hash, "32 x 32", "adm", "mode", "round_uint8"):
+        assert shown in card
+
+
 def test_difference_is_amplified_about_grey() -> None:
     real = torch.full((3, 2, 2), 100, dtype=torch.uint8)
     assert difference(real, real).unique().tolist() == [128]

@@ -55,7 +55,7 @@ def test_command_without_a_preset(
     assert Report.parse(tree).to_text() == (out / "report.json").read_text()
     assert tree["protocol"]["hash"] in capsys.readouterr().out
     page = (out / "report.html").read_text()
-    for shown in ("Worst by PSNR", "Middle", "Best", "original", "reconstruction", "difference x 4"):
+    for shown in ("Worst by PSNR", "Middle", "Best", "original", "reconstruction", "error, white from 64"):
         assert shown in page
 
 

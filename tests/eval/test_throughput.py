@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from eval import throughput
-from eval.throughput import ThroughputConfig, quantile, run, take_turns
+from eval.throughput import ThroughputConfig, run
 
 
 def test_report_has_both_sides_of_every_case(
@@ -57,23 +56,6 @@ def test_float32_is_measured_before_its_weights_are_rounded() -> None:
     (report,) = run(ThroughputConfig.parse(config))
     assert [item.dtype for item in report.comparisons] == ["float32", "float32", "bfloat16", "bfloat16"]
     assert all(item.relative_difference <= 1e-5 for item in report.comparisons[:2])
-
-
-def test_calls_take_turns() -> None:
-    made: list[str] = []
-
-    def call(name: str) -> torch.Tensor:
-        made.append(name)
-        return torch.zeros(())
-
-    durations = take_turns([lambda: call("a"), lambda: call("b")], 3, 1, torch.device("cpu"))
-    assert made == ["a", "b", "a", "b", "b", "a", "a", "b"]
-    assert [len(times) for times in durations] == [3, 3]
-
-
-def test_quantiles() -> None:
-    assert quantile([3.0, 1.0, 2.0], 0.5) == 2.0
-    assert quantile([0.0, 1.0], 0.95) == pytest.approx(0.95)
 
 
 def test_mistakes_exit_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,3 +77,23 @@ def test_mistakes() -> None:
         CodebookCounts(part(4)).compute()
     with pytest.raises(ValueError, match="2 codebooks"):
         CodebookCounts(part(4, 2)).add(torch.zeros(1, 3, 3, dtype=torch.int64))
+
+
+def test_parts_add_up_through_their_state() -> None:
+    indices = torch.randint(0, 20, (9, 2, 4, 4), generator=torch.Generator().manual_seed(0))
+    whole, merged = CodebookCounts(part(20, 2)), CodebookCounts(part(20, 2))
+    whole.add(indices)
+    for batch in indices.split(4):
+        piece = CodebookCounts(part(20, 2))
+        piece.add(batch)
+        merged.merge(piece)
+    assert merged.compute() == whole.compute()
+    with pytest.raises(ValueError, match="do not add up"):
+        merged.merge(CodebookCounts(part(21, 2)))
+
+
+def test_dead_codes_and_bits() -> None:
+    counts = CodebookCounts(part(16))
+    counts.add(torch.tensor([[[0, 0], [1, 1]]]))
+    (use,) = counts.compute()
+    assert (use.dead, use.entropy_bits) == (14, pytest.approx(1.0))

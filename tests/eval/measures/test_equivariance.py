@@ -82,3 +82,15 @@ def test_what_has_no_grid_or_no_half_is_not_computed(toy: Toy, smooth: Tensor) -
     tokenizer.spec = LatentSpec(parts=(row,))
     with pytest.raises(NotComputedError, match="grid"):
         EquivarianceError("rot90").update(tokenizer, smooth, latent)
+
+
+def test_a_pattern_that_stays_in_its_place_does_not_shift(toy: Toy, smooth: Tensor) -> None:
+    """E adds the number of a column, so that a picture moved by a cell gives other values: by one in each column."""
+    column = 0.01 * torch.arange(8.0).view(1, 1, 1, 8)
+    tokenizer = toy(lambda x: pooled(x) + column[..., : x.shape[-1] // 4], enlarged, 3, 4)
+    found = measure(tokenizer, "shift", smooth)
+    direct = tokenizer.encode(from_uint8(smooth)[..., 4:, 4:]).z
+    expected = 0.01 * math.sqrt(direct.numel()) / float(direct.norm())
+    assert found.error == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(NotComputedError, match="at least 8"):
+        measure(toy(pooled, enlarged, 3, 4), "shift", smooth[:, :, :4, :4])
