@@ -33,7 +33,7 @@ class Draw:
 
 
 class Regularizer(nn.Module):
-    """Acts on a training pass; each of its four places does nothing unless a kind says otherwise.
+    """Acts on a training pass; each of its five places does nothing unless a kind says otherwise.
 
     ``layers`` are names of the model's modules whose outputs the penalty reads, in the step's extras. Parameters that
     it has (a head that predicts something from the latent) train with the model and are kept in the checkpoints of
@@ -100,8 +100,12 @@ class Regularized(nn.Module):
             x = regularizer.prepare(x, draw)
         masks = [mask for regularizer in regularizers if (mask := regularizer.hide(x, draw)) is not None]
         hidden = {"hidden": masks[0]} if masks else {}
+        asked = [count for regularizer in regularizers if (count := regularizer.num_tokens(draw)) is not None]
         self._seen = {}
-        h = self.model.encoder(x, **hidden) if masks else self.model.encoder(x)
+        if masks:
+            h = self.model.encoder(x, **hidden)
+        else:
+            h = self.model.to_features(x, min(asked, default=None))
         if noise is not None:  # of the pixels' whole size, which ``prepare`` may have made smaller
             noise = crop_to(noise, tuple(h.shape[2:]))
         bottleneck = self.model.bottleneck(h, sample=sample, noise=noise)

@@ -1,4 +1,7 @@
-"""Tokens dropped from the end of a row, so that the first ones learn what matters most (nested dropout).
+"""Rows of few and of many tokens in training, so that every number of them decodes (nested dropout).
+
+Of a row that has an order, the last tokens are dropped, so that the first ones learn what matters most; an encoder that
+allocates tokens is asked for fewer.
 
 Letters: B batch, C latent channels, N tokens, K kept.
 """
@@ -16,19 +19,24 @@ from tokenizer.spec import PartSpec
 
 
 class TokenDropping(Regularizer):
-    """The decoder reads the first K tokens; one K a step, the same for all pictures and processes.
+    """The decoder reads K tokens, the first of a row that has an order; one K a step for all pictures and processes.
 
     Args:
         counts: to choose from with equal chances, all tokens among them if they are to be one.
 
     Source: Rippel et al. 2014, Learning Ordered Representations with Nested Dropout, arXiv 1402.0915, section 3; Wen
     et al. 2025, "Principal Components" Enable A New Language of Images (Semanticist), arXiv 2503.08685, section 3
-    (one K for each picture; with one for a step, short rows cost less, and the expectation is the same).
+    (one K for each picture; with one for a step, short rows cost less, and the expectation is the same); Duggal et al.
+    2024, Adaptive Length Image Tokenization via Recurrent Allocation, arXiv 2411.02393 (losses at drawn iterations).
     """
 
     def __init__(self, counts: Sequence[int]) -> None:
         super().__init__()
         self.counts = tuple(counts)
+
+    def num_tokens(self, draw: Draw) -> int:
+        """K, for an encoder that allocates its tokens."""
+        return self.kept(draw.step)
 
     def perturb(self, z: Tensor, x: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """z (B, C, N) -> (B, C, K); the pixels stay."""
@@ -61,9 +69,9 @@ class TokenDroppingConfig(RegularizerSettings):
             raise ValueError(
                 "token_dropping needs a latent that is a row of tokens; use channel_dropping for a grid"
             )
-        low, high = part.token_range
-        if self.counts[0] < low or self.counts[-1] > high:
-            known = f"{low} to {high}" if low < high else f"only {low}: give the backbone min_tokens"
+        if any(count not in part.token_counts for count in self.counts):
+            low, high = part.token_range
+            known = part.known_counts() if low < high else f"only {low}: give the backbone min_tokens"
             raise ValueError(f"token_dropping: the latent has {known} tokens, got counts {list(self.counts)}")
 
     def build(self, part: PartSpec) -> TokenDropping:
