@@ -17,6 +17,7 @@ from tokenizer.bottlenecks.residual_vq import ResidualVQConfig
 from tokenizer.bottlenecks.sigma_vae import SigmaVAEConfig
 from tokenizer.bottlenecks.simvq import SimVQConfig
 from tokenizer.bottlenecks.softvq import SoftVQConfig
+from tokenizer.bottlenecks.token_vq import TokenVQConfig
 from tokenizer.bottlenecks.vq import VQConfig
 from tokenizer.bottlenecks.vq_wae import VQWAEConfig
 
@@ -34,6 +35,7 @@ BottleneckConfig = Annotated[
     | SigmaVAEConfig
     | SimVQConfig
     | SoftVQConfig
+    | TokenVQConfig
     | VQConfig
     | VQWAEConfig,
     Field(discriminator="kind"),

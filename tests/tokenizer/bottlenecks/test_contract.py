@@ -27,6 +27,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], int]] = {
     "sigma_vae": ({}, 4),
     "simvq": ({"codebook_size": 32}, 6),
     "softvq": ({"codebook_size": 16, "num_codebooks": 2}, 6),
+    "token_vq": ({"tokens": 24, "codebook_size": 16}, 6),
     "vq": ({"codebook_size": 32, "update": "ema", "distance": "cosine", "revival": "reset"}, 6),
     "vq_wae": ({"codebook_size": 32}, 6),
 }
