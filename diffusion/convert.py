@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diffusion.backbones.base import LatentShape
 from diffusion.backbones.dit import DiT, DiTConfig
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -130,12 +131,12 @@ def from_diffusers(config: Mapping[str, object], state: Mapping[str, Tensor]) ->
 
 
 def to_diffusers(
-    config: DiTConfig, latent_shape: tuple[int, int, int], num_classes: int, state: Mapping[str, Tensor]
+    config: DiTConfig, latent_shape: LatentShape, num_classes: int, state: Mapping[str, Tensor]
 ) -> tuple[dict[str, object], dict[str, Tensor]]:
     """Our configuration and state dict -> those of DiTTransformer2DModel.
 
     Raises:
-        ValueError: if a modern switch is on, the MLP ratio is not 4 or the grid is not square, which
+        ValueError: if a modern switch is on, the MLP ratio is not 4, or the latent is not a square grid, which
             that class cannot express.
     """
     if not config.is_plain:
@@ -144,6 +145,8 @@ def to_diffusers(
         )
     if config.mlp_ratio != 4:
         raise ValueError(f"DiTTransformer2DModel has an MLP of 4 widths, this one {config.mlp_ratio}")
+    if len(latent_shape) != 3:
+        raise ValueError("DiTTransformer2DModel takes square latents, this model rows of tokens")
     channels, height, width = latent_shape
     if height != width:
         raise ValueError(f"DiTTransformer2DModel takes square latents, this model {height} x {width}")
@@ -201,7 +204,7 @@ def read_diffusers(folder: Path) -> Converted:
 def write_diffusers(
     folder: Path,
     config: DiTConfig,
-    latent_shape: tuple[int, int, int],
+    latent_shape: LatentShape,
     num_classes: int,
     state: Mapping[str, Tensor],
 ) -> None:

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from diffusion.backbones import LatentShape
 from tokenizer.core import checkpoint, seeding
 from tokenizer.core.config import Config, from_cli, refusals
 from tokenizer.data.images import Images, Sample
@@ -67,7 +68,7 @@ class LatentsInfo(Config):
 
     Attributes:
         spec_id: the latent space.
-        latent_shape: (C, H', W') of one latent, normalised.
+        latent_shape: (C, H', W') of one latent, normalised; (C, N) where it is a row of tokens.
         size: (H, W) of the pictures in pixels.
         class_names: label i is class_names[i].
         num_images: pictures encoded.
@@ -81,7 +82,7 @@ class LatentsInfo(Config):
     format: Literal[1] = 1
     kind: Literal["latents"] = "latents"
     spec_id: str
-    latent_shape: tuple[int, int, int]
+    latent_shape: LatentShape
     size: tuple[int, int]
     class_names: tuple[str, ...]
     num_images: int
@@ -111,7 +112,7 @@ class LatentsInfo(Config):
 
 
 class LatentFolder(Dataset[tuple[Tensor, Tensor]]):
-    """A finished folder of latents: item i is (z (C, H', W') float32, label () int64).
+    """A finished folder of latents: item i is (z (C, H', W') or (C, N) float32, label () int64).
 
     Args:
         path: as written by ``encode_folder``.
@@ -218,7 +219,7 @@ def describe(tokenizer: Tokenizer, images: Images, config: LatentsConfig) -> Lat
     """What the finished folder will be.
 
     Raises:
-        ValueError: if the tokenizer was never saved or measured, or its latent is not one part on a grid.
+        ValueError: if the tokenizer was never saved or measured, or its latent is not one part, a grid or a row.
     """
     if not tokenizer.spec_id:
         raise ValueError("this tokenizer has no spec_id: save it as a model folder first")
@@ -230,15 +231,15 @@ def describe(tokenizer: Tokenizer, images: Images, config: LatentsConfig) -> Lat
     part = tokenizer.spec.z
     size = (config.data.resolution, config.data.resolution)
     shape = tokenizer.spec.shape(size)[part.name]
-    if part.layout != "2d":
-        raise ValueError(f"generators here take latents on a grid (2d), this tokenizer's are {part.layout}")
+    if part.layout == "3d":
+        raise ValueError("generators here take latents of pictures (1d, 2d), this tokenizer's are 3d")
     digest = hashlib.sha256()
     for index in range(len(images)):
         picture = images.source[index]
         digest.update(f"{picture.name}\0{picture.num_bytes}\n".encode("utf-8", "surrogateescape"))
     return LatentsInfo(
         spec_id=tokenizer.spec_id,
-        latent_shape=(shape[0], shape[1], shape[2]),
+        latent_shape=(shape[0], shape[1]) if part.layout == "1d" else (shape[0], shape[1], shape[2]),
         size=size,
         class_names=tuple(images.source.class_names),
         num_images=len(images),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from diffusion.backbones import Denoiser, DenoiserConfig
+from diffusion.backbones import Denoiser, DenoiserConfig, LatentShape
 from diffusion.generators import GeneratorConfig
 from tokenizer.core import checkpoint
 from tokenizer.core.config import Config
@@ -25,7 +25,7 @@ class GeneratorRecord(Config):
         model: the network's kind and sizes.
         generator: how it was trained and is sampled.
         spec_id: the latent space whose latents it makes.
-        latent_shape: (C, H', W') of one latent.
+        latent_shape: (C, H', W') of one latent, or (C, N) of a row of tokens.
         size: (H, W) in pixels of what the latents decode to.
         class_names: label i is class_names[i].
         licence, figures, preset: what is known about the weights; preset is the training's, without paths.
@@ -36,7 +36,7 @@ class GeneratorRecord(Config):
     model: DenoiserConfig
     generator: GeneratorConfig
     spec_id: str
-    latent_shape: tuple[int, int, int]
+    latent_shape: LatentShape
     size: tuple[int, int]
     class_names: tuple[str, ...]
     licence: str | None = None

@@ -253,7 +253,7 @@ class Pipeline:
         """Pictures x (B, 3, H, W) in [-1, 1], noise and a mask of pixels (B, 1, H, W) as sampling starts from them.
 
         Raises:
-            ValueError: if the pipeline has no tokenizer.
+            ValueError: if the pipeline has no tokenizer, or there is a mask and the latent is a row of tokens.
         """
         if self.tokenizer is None:
             raise ValueError(
@@ -262,11 +262,15 @@ class Pipeline:
         z = self.tokenizer.encode(x.to(self.dtype)).z.float()
         if mask is None:
             return Given(z, eps)
+        if z.ndim != 4:
+            raise ValueError(
+                "a mask needs latents on a grid: each token of this row tells of the whole picture"
+            )
         padded = pad_to(mask.float(), self.tokenizer.spec.padded(self._size))
         return Given(z, eps, image_to_image.cells(padded, (z.shape[2], z.shape[3])))
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
-        """Starting points (B, C, H', W') float32, row i drawn on the CPU from seeds[i] alone.
+        """Starting points (B, *latent_shape) float32, row i drawn on the CPU from seeds[i] alone.
 
         Raises:
             ValueError: if a seed is not in [0, 2^63).

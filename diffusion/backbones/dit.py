@@ -6,7 +6,7 @@ DiTTransformer2DModel computes; the switches are those of Yao et al. 2025, Recon
 (LightningDiT), arXiv 2501.01423.
 
 Letters: B batch, C latent channels, H' W' latent grid, p patch, N = H'/p * W'/p tokens, D width, K head
-width.
+width. A latent that is a row of L tokens has a grid of one axis, and N = L/p.
 """
 
 import math
@@ -18,6 +18,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffusion.backbones.base import LatentShape
 from tokenizer.core.config import Config
 
 TIME_SCALE = 1000.0  # t in [0, 1] reaches the sinusoids as 0 .. 1000, the range of the discrete-time DiT
@@ -32,18 +33,22 @@ PRESETS: dict[str, dict[str, int]] = {
 }
 
 
-def position_features(grid: tuple[int, int], width: int) -> Tensor:
-    """Fixed 2D sine-cosine positions, row by row: (N, D) float32, the column first, then the row.
+def axes_of(grid: tuple[int, ...]) -> list[Tensor]:
+    """The index of every position of a grid on each of its axes, row by row: (N,) float64 each."""
+    sides = [torch.arange(side, dtype=torch.float64) for side in grid]
+    return [axis.flatten() for axis in torch.meshgrid(*sides, indexing="ij")]
+
+
+def position_features(grid: tuple[int, ...], width: int) -> Tensor:
+    """Fixed sine-cosine positions, row by row: (N, D) float32, the last axis first (the column, then the row).
 
     Source: Vaswani et al. 2017, Attention Is All You Need, arXiv 1706.03762, section 3.5, once an axis.
     """
-    rows, columns = torch.meshgrid(
-        torch.arange(grid[0], dtype=torch.float64), torch.arange(grid[1], dtype=torch.float64), indexing="ij"
-    )
-    frequencies = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    share = width // (2 * len(grid))
+    frequencies = 10000.0 ** -(torch.arange(share, dtype=torch.float64) / share)
     features = []
-    for axis in (columns, rows):
-        angles = torch.outer(axis.flatten(), frequencies)  # N D/4
+    for axis in reversed(axes_of(grid)):
+        angles = torch.outer(axis, frequencies)  # N D/4, or D/2 of a row
         features += [angles.sin(), angles.cos()]
     return torch.cat(features, dim=1).float()  # N D
 
@@ -61,15 +66,15 @@ def time_features(t: Tensor) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
-def rotary_features(grid: tuple[int, int], head_width: int) -> Tensor:
-    """Angles of the 2D rotary embedding, half of the pairs turned by the row, half by the column: (N, K/2).
+def rotary_features(grid: tuple[int, ...], head_width: int) -> Tensor:
+    """Angles of the rotary embedding, half of the pairs turned by the row, half by the column (of a row of tokens
+    all by its place): (N, K/2).
 
     Source: Su et al. 2021, RoFormer, arXiv 2104.09864, section 3.2.2, once an axis.
     """
-    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
-    frequencies = 10000.0 ** -(torch.arange(head_width // 4, dtype=torch.float64) / (head_width // 4))
-    angles = [torch.outer(axis.flatten().double(), frequencies) for axis in (rows, columns)]
-    return torch.cat(angles, dim=1).float()
+    share = head_width // (2 * len(grid))
+    frequencies = 10000.0 ** -(torch.arange(share, dtype=torch.float64) / share)
+    return torch.cat([torch.outer(axis, frequencies) for axis in axes_of(grid)], dim=1).float()
 
 
 def rotate(x: Tensor, angles: Tensor) -> Tensor:
@@ -191,13 +196,13 @@ class Block(nn.Module):
 
 
 class DiT(nn.Module):
-    """z_t (B, C, H', W'), t (B,), y (B,) -> v (B, C, H', W').
+    """z_t (B, C, H', W') or (B, C, L), t (B,), y (B,) -> v of the same shape.
 
     Args:
-        latent_shape: (C, H', W'); the grid is fixed, its positions are computed for it.
+        latent_shape: (C, H', W') or (C, L); the grid is fixed, its positions are computed for it.
         num_classes: label ``num_classes`` is the null label.
         depth, width, heads: as in ``PRESETS``; width is a multiple of 4 and of heads.
-        patch: side of a square of latents that is one token.
+        patch: side of a square of latents that is one token; of a row, its length.
         mlp_ratio: hidden width of the MLP over D.
         out_channels: other than C only for networks that also predict variances.
         mlp_norm_eps: of the norm before the MLP (diffusers stores it apart from the others, which are 1e-6).
@@ -207,7 +212,7 @@ class DiT(nn.Module):
     def __init__(
         self,
         *,
-        latent_shape: tuple[int, int, int],
+        latent_shape: LatentShape,
         num_classes: int,
         depth: int,
         width: int,
@@ -233,7 +238,7 @@ class DiT(nn.Module):
         self.num_classes = num_classes
         self.patch = patch
         self.out_channels = out_channels or channels
-        tokens = (grid[0] // patch, grid[1] // patch)
+        tokens = tuple(side // patch for side in grid)
         hidden = int(width * mlp_ratio)
 
         def make_norm(eps: float = 1e-6) -> nn.Module:
@@ -247,7 +252,11 @@ class DiT(nn.Module):
             feed = SwiGLU(width, hidden) if mlp == "swiglu" else GeluMLP(width, hidden)
             return Block(width, attention, feed, make_norm(), make_norm(mlp_norm_eps))
 
-        self.embed_patch = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
+        row = len(grid) == 1
+        self.flatten = "b d l -> b l d" if row else "b d h w -> b (h w) d"
+        self.unflatten = "b l (p c) -> b c (l p)" if row else "b (h w) (p q c) -> b c (h p) (w q)"
+        self.sides = {"p": patch} if row else {"h": tokens[0], "p": patch, "q": patch}
+        self.embed_patch = (nn.Conv1d if row else nn.Conv2d)(channels, width, kernel_size=patch, stride=patch)
         self.embed_time = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
         self.embed_label = nn.Embedding(num_classes + 1, width)
         self.positions: Tensor
@@ -255,7 +264,7 @@ class DiT(nn.Module):
         self.blocks = nn.ModuleList(make_block() for _ in range(depth))
         self.norm_out = make_norm()
         self.modulation_out = nn.Linear(width, 2 * width)
-        self.unembed = nn.Linear(width, patch * patch * self.out_channels)
+        self.unembed = nn.Linear(width, patch ** len(grid) * self.out_channels)
         self._initialize()
 
     def _initialize(self) -> None:
@@ -276,7 +285,7 @@ class DiT(nn.Module):
         nn.init.zeros_(self.unembed.weight)
 
     def forward(self, z_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """z_t (B, C, H', W'), t (B,) in [0, 1] (1 = noise), y (B,) in 0 .. num_classes -> (B, C_out, H', W').
+        """z_t (B, *latent_shape), t (B,) in [0, 1] (1 = noise), y (B,) in 0 .. num_classes -> v with C_out channels.
 
         Computes in the dtype of the weights and answers in that of z_t; t is best kept float32.
 
@@ -285,16 +294,15 @@ class DiT(nn.Module):
         """
         if tuple(z_t.shape[1:]) != self.latent_shape:
             raise ValueError(f"this network takes latents of {self.latent_shape}, got {tuple(z_t.shape[1:])}")
-        rows = self.latent_shape[1] // self.patch
         dtype = self.unembed.weight.dtype
-        x = rearrange(self.embed_patch(z_t.to(dtype)), "b d h w -> b (h w) d") + self.positions  # B N D
+        x = rearrange(self.embed_patch(z_t.to(dtype)), self.flatten) + self.positions  # B N D
         c = self.embed_time(time_features(t).to(dtype)) + self.embed_label(y)  # B D
         c = F.silu(c)
         for block in self.blocks:
             x = block(x, c)
         shift, scale = self.modulation_out(c).chunk(2, dim=1)
         x = self.unembed(modulate(self.norm_out(x), shift, scale))  # B N p*p*C
-        v: Tensor = rearrange(x, "b (h w) (p q c) -> b c (h p) (w q)", h=rows, p=self.patch, q=self.patch)
+        v: Tensor = rearrange(x, self.unflatten, **self.sides)
         return v.to(z_t.dtype)
 
 
@@ -327,8 +335,8 @@ class DiTConfig(Config):
         """Whether no modern switch is on, so that diffusers' DiTTransformer2DModel can express it."""
         return (self.norm, self.mlp, self.rotary, self.qk_norm) == ("layer", "gelu", False, False)
 
-    def build(self, *, latent_shape: tuple[int, int, int], num_classes: int) -> DiT:
-        """The network for latents (C, H', W') and ``num_classes`` labels besides the null one."""
+    def build(self, *, latent_shape: LatentShape, num_classes: int) -> DiT:
+        """The network for latents (C, H', W') or (C, L) and ``num_classes`` labels besides the null one."""
         return DiT(
             latent_shape=latent_shape, num_classes=num_classes, **self.model_dump(exclude={"kind", "preset"})
         )

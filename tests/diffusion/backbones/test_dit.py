@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from diffusion.backbones import DenoiserConfig
+from diffusion.backbones import DenoiserConfig, LatentShape
 from diffusion.backbones.dit import PRESETS, DiT, DiTConfig, position_features, rotary_features, rotate
 
 MODERN = {"norm": "rms", "mlp": "swiglu", "rotary": True, "qk_norm": True}
 
 
-def build(shape: tuple[int, int, int] = (4, 4, 6), **settings: object) -> DiT:
+def build(shape: LatentShape = (4, 4, 6), **settings: object) -> DiT:
     torch.manual_seed(0)
     tree = {"kind": "dit", "depth": 2, "width": 32, "heads": 4} | settings
     return DenoiserConfig.parse(tree).build(latent_shape=shape, num_classes=3).eval()
@@ -23,7 +23,7 @@ def randomize(model: DiT) -> DiT:
     return model
 
 
-def batch(shape: tuple[int, int, int] = (4, 4, 6)) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def batch(shape: LatentShape = (4, 4, 6)) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(2)
     return torch.randn(3, *shape, generator=generator), torch.tensor([0.1, 0.5, 1.0]), torch.tensor([0, 2, 3])
 
@@ -67,6 +67,29 @@ def test_positions_tell_transposed_grids_apart(settings: dict[str, object]) -> N
     model = randomize(build((4, 4, 4), **settings))
     z_t, t, y = batch((4, 4, 4))
     assert not torch.allclose(model(z_t.mT, t, y).mT, model(z_t, t, y), atol=1e-3)
+
+
+@pytest.mark.parametrize("settings", [{}, MODERN, {"patch": 2}])
+def test_a_row_of_tokens_is_a_grid_of_one_axis(settings: dict[str, object]) -> None:
+    """Every parameter can move, and places in the row are told apart: turned around, it is another row."""
+    model = randomize(build((4, 6), **settings))
+    z_t, t, y = batch((4, 6))
+    v = model(z_t, t, y)
+    assert v.shape == z_t.shape
+    assert not torch.allclose(model(z_t.flip(-1), t, y).flip(-1), v, atol=1e-3)
+    v.square().sum().backward()
+    still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert still == []
+    with pytest.raises(ValueError, match=r"takes latents of \(4, 6\), got \(4, 5\)"):
+        model(z_t[..., :5], t, y)
+
+
+def test_positions_of_a_row_use_the_whole_width() -> None:
+    features = position_features((7,), 16)
+    assert features.shape == (7, 16)
+    assert torch.allclose(features.square().sum(1), torch.full((7,), 8.0))
+    assert float(torch.cdist(features, features).fill_diagonal_(9).min()) > 0.1
+    assert rotary_features((7,), 8).shape == (7, 4)
 
 
 def test_presets_have_the_sizes_of_the_paper() -> None:
