@@ -13,13 +13,13 @@ from torch import Tensor
 
 from eval.errors import NotComputedError
 from eval.metrics.psnr import decibels, mean_squared_error
-from eval.pixels import to_uint8
+from eval.pixels import from_uint8, to_uint8
 from tokenizer.model import Tokenizer
 from tokenizer.spec import Latent
 
 
 class PrefixPSNR:
-    """Mean PSNR of reconstructions from the first ``ceil(share * C)`` channels, or tokens where they are a row.
+    """Mean PSNR of reconstructions from the first ``ceil(share * C)`` channels, or from as many tokens of a row.
 
     The channels that did not arrive are 0 in the tokenizer's own scale (what training with dropped channels
     shows a decoder), or their mean over the data (the best guess for one that never saw a channel dropped);
@@ -63,15 +63,19 @@ class PrefixPSNR:
         return (max(psnr),)
 
     def _row(self, tokenizer: Tokenizer, real: Tensor, latent: Latent) -> None:
-        low, high = tokenizer.spec.z.token_range
+        part = tokenizer.spec.z
+        high = part.token_range[1]
         keep = math.ceil(high * self.share - 1e-9)
-        if not low <= keep < high:
+        if keep == high or keep not in part.token_counts:
             raise NotComputedError(
                 f"a row that decodes with {keep} of its {high} tokens", "this one does not"
             )
-        error = mean_squared_error(
-            real.cpu(), to_uint8(tokenizer.decode(latent, num_tokens=keep)).cpu()
-        ).tolist()
+        device = next(iter(latent.parts.values())).device
+        x = from_uint8(real).to(
+            device
+        )  # encoded anew: where tokens are allocated, few are not the first of many
+        x_hat = tokenizer.decode(tokenizer.encode(x, num_tokens=keep))
+        error = mean_squared_error(real.cpu(), to_uint8(x_hat).cpu()).tolist()
         for found in self._mse.values():
             found += error
 

@@ -1,0 +1,1 @@
+"""Quality over the number of tokens, for tokenizers whose rows have several lengths: ``python -m eval.curve``."""
