@@ -236,8 +236,15 @@ def denoiser_contenders(
 
 
 def _autoencoder(source: str, seed: int) -> Autoencoder:
-    if not source.startswith(RANDOM):
-        return load(source)
+    return random_autoencoder(source, seed) if source.startswith(RANDOM) else load(source)
+
+
+def random_autoencoder(source: str, seed: int) -> Autoencoder:
+    """``random:PRESET`` -> the model of a training preset with fresh weights, in eval mode.
+
+    Raises:
+        ValueError: if there is no such preset.
+    """
     preset = yaml.safe_load(find_preset(source.removeprefix(RANDOM), TOKENIZER_PRESETS).read_text())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
