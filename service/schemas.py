@@ -13,6 +13,7 @@ from service.wire import MAX_DIMENSIONS, LatentDtype, LatentFormat
 from tokenizer.core.config import Config
 
 MAX_SEED = 2**53 - 1  # the largest whole number that every JSON reader keeps exact
+_NUM_TOKENS = "Of a latent that is a row of tokens, the first so many; all without it."
 
 
 class Query(BaseModel):
@@ -43,10 +44,32 @@ class EncodeQuery(Query):
     view: Literal["rgb", "channels"] = Field(
         "rgb", description="With format=png: three principal components as colours, or every channel in grey."
     )
+    num_tokens: int | None = Field(None, ge=1, description=_NUM_TOKENS)
 
 
-class PictureQuery(Query):
-    """Parameters of routes that answer pictures."""
+class DecodingQuery(Query):
+    """Parameters of routes that decode."""
+
+    num_tokens: int | None = Field(None, ge=1, description=_NUM_TOKENS)
+    num_steps: int | None = Field(
+        None, ge=1, description="Of a decoder that draws the pixels; the tokenizer's own without it."
+    )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_SEED,
+        description="Of the noise that such a decoder starts from; the same noise every time without it.",
+    )
+
+
+class TensorEncodeQuery(Query):
+    """Parameters of /v1/tensors/encode."""
+
+    num_tokens: int | None = Field(None, ge=1, description=_NUM_TOKENS)
+
+
+class PictureQuery(DecodingQuery):
+    """Parameters of routes that decode to pictures."""
 
     output: Output = Field("png", description="Format of the answer; npy and raw are uint8 (H, W, 3).")
     quality: int | None = Field(

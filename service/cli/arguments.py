@@ -91,6 +91,20 @@ def _output(parser: argparse.ArgumentParser, more: tuple[str, ...] = ()) -> None
     parser.add_argument("--quality", type=int, metavar="0-100", help="of jpeg, webp and avif")
 
 
+def _num_tokens(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--num-tokens", type=_count, metavar="N", help="of a row of tokens the first so many; all without it"
+    )
+
+
+def _decoding(parser: argparse.ArgumentParser) -> None:
+    _num_tokens(parser)
+    parser.add_argument(
+        "--steps", type=_count, metavar="N", help="of a decoder that draws the pixels; its own without it"
+    )
+    parser.add_argument("--seed", type=int, help="of its noise; the same noise every time without it")
+
+
 def _encode(parser: argparse.ArgumentParser) -> None:
     _inputs(parser, "pictures")
     parser.add_argument(
@@ -102,18 +116,21 @@ def _encode(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="of the saved latents",
     )
+    _num_tokens(parser)
     parser.set_defaults(run=commands.encode)
 
 
 def _decode(parser: argparse.ArgumentParser) -> None:
     _inputs(parser, "latents, safetensors")
     _output(parser)
+    _decoding(parser)
     parser.set_defaults(run=commands.decode)
 
 
 def _reconstruct(parser: argparse.ArgumentParser) -> None:
     _inputs(parser, "pictures")
     _output(parser)
+    _decoding(parser)
     parser.set_defaults(run=commands.reconstruct)
 
 

@@ -27,7 +27,13 @@ def encode(client: Client, asked: argparse.Namespace) -> int:
     """Pictures to latents or indices."""
 
     def work(task: Task) -> dict[str, Any]:  # JSON
-        latent = client.encode(task.read(), model=asked.model, what=asked.what, dtype=asked.dtype)
+        latent = client.encode(
+            task.read(),
+            model=asked.model,
+            what=asked.what,
+            dtype=asked.dtype,
+            num_tokens=asked.num_tokens,
+        )
         body = latent.to_bytes(asked.dtype)
         task.write(body)
         return {"size": list(latent.size), "spec_id": latent.spec_id, "bytes": len(body)}
@@ -42,7 +48,11 @@ def decode(client: Client, asked: argparse.Namespace) -> int:
 
     def work(task: Task) -> dict[str, Any]:  # JSON
         pictures = client.decode(
-            task.read(), model=asked.model, output=asked.output_format, quality=asked.quality
+            task.read(),
+            model=asked.model,
+            output=asked.output_format,
+            quality=asked.quality,
+            **_decoding(asked),
         )
         if len(pictures) == 1:
             task.write(pictures[0].data)
@@ -61,7 +71,11 @@ def reconstruct(client: Client, asked: argparse.Namespace) -> int:
 
     def work(task: Task) -> dict[str, Any]:  # JSON
         made = client.reconstruct(
-            task.read(), model=asked.model, output=asked.output_format, quality=asked.quality
+            task.read(),
+            model=asked.model,
+            output=asked.output_format,
+            quality=asked.quality,
+            **_decoding(asked),
         )
         task.write(made.picture.data)
         psnr = made.psnr if math.isfinite(made.psnr) else "inf"
@@ -170,6 +184,10 @@ def _files(
         quiet=asked.quiet or todo[0].target is None,
     )
     return tell(outcome, as_json=asked.json, summary="" if asked.quiet else _summary(outcome, more))
+
+
+def _decoding(asked: argparse.Namespace) -> dict[str, int | None]:
+    return {"num_tokens": asked.num_tokens, "num_steps": asked.steps, "seed": asked.seed}
 
 
 def _summary(outcome: Outcome, more: Callable[[list[dict[str, Any]]], str]) -> str:

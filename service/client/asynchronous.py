@@ -23,6 +23,7 @@ from service.client.core import (
 from service.client.errors import FAILURES, DeadlinePassed
 from service.client.progress import ProgressReader
 from service.client.retries import Retry, Tries
+from service.engine.decoding import Decoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,10 +84,16 @@ class AsyncClient:
         model: str | None = None,
         what: Literal["latent", "indices"] = "latent",
         dtype: LatentDtype = "float32",
+        num_tokens: int | None = None,
         options: Options | None = None,
     ) -> Latent:
-        """A picture -> its latent, which travels as ``dtype``, or the indices of a discrete tokenizer."""
-        call = await asyncio.to_thread(calls.encode, picture, model=model, what=what, dtype=dtype)
+        """A picture -> its latent, which travels as ``dtype``, or the indices of a discrete tokenizer.
+
+        ``num_tokens``: of a row of tokens the first so many.
+        """
+        call = await asyncio.to_thread(
+            calls.encode, picture, model=model, what=what, dtype=dtype, num_tokens=num_tokens
+        )
         return await self.run(call, options)
 
     async def decode(
@@ -97,11 +104,23 @@ class AsyncClient:
         output: Output = "png",
         quality: int | None = None,
         dtype: LatentDtype = "float32",
+        num_tokens: int | None = None,
+        num_steps: int | None = None,
+        seed: int | None = None,
         options: Options | None = None,
     ) -> Pictures:
-        """A latent, or the bytes of its file -> its pictures; ``dtype`` is what it travels as."""
+        """A latent, or the bytes of its file -> its pictures; ``dtype`` is what it travels as.
+
+        ``num_tokens``: of a row of tokens the first so many; ``num_steps`` and ``seed`` of a decoder that draws.
+        """
         call = await asyncio.to_thread(
-            calls.decode, latent, model=model, output=output, quality=quality, dtype=dtype
+            calls.decode,
+            latent,
+            model=model,
+            output=output,
+            quality=quality,
+            dtype=dtype,
+            decoding=Decoding(num_tokens, num_steps, seed),
         )
         return await self.run(call, options)
 
@@ -112,11 +131,19 @@ class AsyncClient:
         model: str | None = None,
         output: Output = "png",
         quality: int | None = None,
+        num_tokens: int | None = None,
+        num_steps: int | None = None,
+        seed: int | None = None,
         options: Options | None = None,
     ) -> Reconstruction:
-        """A picture -> what encoding and decoding leave of it, with the PSNR."""
+        """A picture -> what encoding and decoding leave of it, with the PSNR; see ``decode`` for the last three."""
         call = await asyncio.to_thread(
-            calls.reconstruct, picture, model=model, output=output, quality=quality
+            calls.reconstruct,
+            picture,
+            model=model,
+            output=output,
+            quality=quality,
+            decoding=Decoding(num_tokens, num_steps, seed),
         )
         return await self.run(call, options)
 

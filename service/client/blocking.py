@@ -22,6 +22,7 @@ from service.client.errors import FAILURES, DeadlinePassed
 from service.client.jobs import Evaluations, Jobs
 from service.client.progress import ProgressReader
 from service.client.retries import Retry, Tries
+from service.engine.decoding import Decoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,10 +90,15 @@ class Client:
         model: str | None = None,
         what: Literal["latent", "indices"] = "latent",
         dtype: LatentDtype = "float32",
+        num_tokens: int | None = None,
         options: Options | None = None,
     ) -> Latent:
-        """A picture -> its latent, which travels as ``dtype``, or the indices of a discrete tokenizer."""
-        return self.run(calls.encode(picture, model=model, what=what, dtype=dtype), options)
+        """A picture -> its latent, which travels as ``dtype``, or the indices of a discrete tokenizer.
+
+        ``num_tokens``: of a row of tokens the first so many.
+        """
+        call = calls.encode(picture, model=model, what=what, dtype=dtype, num_tokens=num_tokens)
+        return self.run(call, options)
 
     def decode(
         self,
@@ -102,12 +108,20 @@ class Client:
         output: Output = "png",
         quality: int | None = None,
         dtype: LatentDtype = "float32",
+        num_tokens: int | None = None,
+        num_steps: int | None = None,
+        seed: int | None = None,
         options: Options | None = None,
     ) -> Pictures:
-        """A latent, or the bytes of its file -> its pictures; ``dtype`` is what it travels as."""
-        return self.run(
-            calls.decode(latent, model=model, output=output, quality=quality, dtype=dtype), options
+        """A latent, or the bytes of its file -> its pictures; ``dtype`` is what it travels as.
+
+        ``num_tokens``: of a row of tokens the first so many; ``num_steps`` and ``seed`` of a decoder that draws.
+        """
+        decoding = Decoding(num_tokens, num_steps, seed)
+        call = calls.decode(
+            latent, model=model, output=output, quality=quality, dtype=dtype, decoding=decoding
         )
+        return self.run(call, options)
 
     def reconstruct(
         self,
@@ -116,10 +130,15 @@ class Client:
         model: str | None = None,
         output: Output = "png",
         quality: int | None = None,
+        num_tokens: int | None = None,
+        num_steps: int | None = None,
+        seed: int | None = None,
         options: Options | None = None,
     ) -> Reconstruction:
-        """A picture -> what encoding and decoding leave of it, with the PSNR."""
-        return self.run(calls.reconstruct(picture, model=model, output=output, quality=quality), options)
+        """A picture -> what encoding and decoding leave of it, with the PSNR; see ``decode`` for the last three."""
+        decoding = Decoding(num_tokens, num_steps, seed)
+        call = calls.reconstruct(picture, model=model, output=output, quality=quality, decoding=decoding)
+        return self.run(call, options)
 
     def generate(
         self,

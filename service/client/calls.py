@@ -17,6 +17,7 @@ from service.client.errors import BadAnswer
 from service.client.latent import Latent
 from service.client.pictures import picture_bytes
 from service.client.retries import IDEMPOTENT
+from service.engine.decoding import AS_IT_IS, Decoding
 from service.wire.safetensors import SAFETENSORS_MEDIA_TYPE
 
 if TYPE_CHECKING:
@@ -104,9 +105,10 @@ def encode(
     model: str | None = None,
     what: Literal["latent", "indices"] = "latent",
     dtype: LatentDtype = "float32",
+    num_tokens: int | None = None,
 ) -> Call[Latent]:
-    """A picture -> its latent, which travels as ``dtype``, or its indices."""
-    params = {"model": model, "what": what, "format": "safetensors"}
+    """A picture -> its latent, which travels as ``dtype``, or its indices; of a row of tokens the first so many."""
+    params = {"model": model, "what": what, "format": "safetensors", "num_tokens": _text(num_tokens)}
     if what == "latent" and dtype != "float32":
         params["dtype"] = dtype
     return Call(
@@ -121,19 +123,25 @@ def decode(
     output: Output = "png",
     quality: int | None = None,
     dtype: LatentDtype = "float32",
+    decoding: Decoding = AS_IT_IS,
 ) -> Call[Pictures]:
     """A latent, or the bytes of its file -> its pictures."""
     body = latent if isinstance(latent, bytes) else latent.to_bytes(dtype)
-    params = {"model": model, "output": output, "quality": _text(quality)}
+    params = {"model": model, "output": output, "quality": _text(quality), **_asked(decoding)}
     headers = {"content-type": SAFETENSORS_MEDIA_TYPE}
     return Call("POST", "/v1/decode", answers.pictures, params, headers, body)
 
 
 def reconstruct(
-    picture: Picture, *, model: str | None = None, output: Output = "png", quality: int | None = None
+    picture: Picture,
+    *,
+    model: str | None = None,
+    output: Output = "png",
+    quality: int | None = None,
+    decoding: Decoding = AS_IT_IS,
 ) -> Call[Reconstruction]:
     """A picture -> what encoding and decoding leave of it."""
-    params = {"model": model, "output": output, "quality": _text(quality)}
+    params = {"model": model, "output": output, "quality": _text(quality), **_asked(decoding)}
     return Call("POST", "/v1/reconstruct", answers.reconstruction, params, {}, picture_bytes(picture))
 
 
@@ -225,6 +233,10 @@ def health(what: Literal["live", "ready"]) -> Call[bool]:
 def in_path(name: str) -> str:
     """A name as one part of a path, whatever letters it has."""
     return urllib.parse.quote(name, safe="")
+
+
+def _asked(decoding: Decoding) -> dict[str, str | None]:
+    return {name: _text(getattr(decoding, name)) for name in Decoding.__slots__}
 
 
 def _text(value: int | None) -> str | None:

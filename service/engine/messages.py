@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from service.codecs import Output, Pixels
+from service.engine.decoding import AS_IT_IS, Decoding
 from service.wire import Array
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class EncodeJob(Job):
         body: the pictures.
         dtype: of the elements of latents.
         convention: of a raw tensor that diffusers' clients read, in place of ``format`` and ``dtype``.
+        num_tokens: of a row of tokens the first so many; None for all.
     """
 
     body: Pictures
@@ -145,6 +147,7 @@ class EncodeJob(Job):
     what: Literal["latent", "indices"] = "latent"
     dtype: LatentDtype = "float32"
     convention: Convention | None = None
+    num_tokens: int | None = None
 
     @property
     def num_images(self) -> int:
@@ -159,6 +162,7 @@ class ReconstructJob(Job):
     body: Pictures
     output: Output
     quality: int | None = None
+    decoding: Decoding = AS_IT_IS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +186,7 @@ class DecodeJob(Job):
     quality: int | None = None
     convention: Convention | None = None
     tensor: TensorAnswer | None = None
+    decoding: Decoding = AS_IT_IS
 
     @property
     def num_images(self) -> int:

@@ -21,6 +21,7 @@ from service.routes.answers import (
     file_answer,
     run,
 )
+from service.routes.decoding import check_tokens, cost_of, decoding_of
 from service.routes.deferred import DEFERRABLE
 from service.routes.sent import described_body, described_headers, measure, told
 from service.schemas import DecodeQuery, EncodeQuery, ReconstructQuery
@@ -87,6 +88,7 @@ async def encode(request: Request, query: Annotated[EncodeQuery, Query()]) -> Re
             view=query.view,
             what=query.what,
             dtype=query.dtype or "float32",
+            num_tokens=query.num_tokens,
             **envelope(request, service),
         )
         return await run(service, request, job)
@@ -107,6 +109,7 @@ async def reconstruct(request: Request, query: Annotated[ReconstructQuery, Query
     service = service_of(request)
     service.engine.require_ready()
     model = service.registry.tokenizer(query.model)
+    decoding = decoding_of(query, model, service.settings.max_steps)
     async with service.bodies.read_files(request, max_files=1) as files:
         headers = told(request, query, "shape")
         sent = await asyncio.to_thread(measure, files, headers, model, service.settings)
@@ -115,11 +118,12 @@ async def reconstruct(request: Request, query: Annotated[ReconstructQuery, Query
         job = ReconstructJob(
             id=service.engine.next_id(),
             model=model.name,
-            cost=2 * sent.cost,
+            cost=sent.cost + cost_of(sent.cost, decoding, model.spec),
             submitted_at=time.monotonic(),
             body=sent.body,
             output=query.output,
             quality=query.quality,
+            decoding=decoding,
             **envelope(request, service),
         )
         return await run(service, request, job)
@@ -136,14 +140,17 @@ async def decode(request: Request, query: Annotated[DecodeQuery, Query()]) -> Re
     service = service_of(request)
     service.engine.require_ready()
     model = service.registry.tokenizer(query.model)
+    decoding = decoding_of(query, model, service.settings.max_steps)
     async with service.bodies.read_files(request, max_files=1, field="latent") as files:
         headers = told(request, query, "size", "spec", "shape", "dtype", "scale", "offset")
         latent = await asyncio.to_thread(_check_latent, service, model, files[0], headers)
+        wire.refuse_tokens(latent, decoding.num_tokens, model.spec)
         codecs.check_output(query.output, latent.size, query.quality)
+        pixels = latent.batch * check_padded(model.spec, latent.size, service.settings.max_pixels)
         job = DecodeJob(
             id=service.engine.next_id(),
             model=model.name,
-            cost=latent.batch * check_padded(model.spec, latent.size, service.settings.max_pixels),
+            cost=cost_of(pixels, decoding, model.spec),
             submitted_at=time.monotonic(),
             parts=latent.parts,
             indices=latent.indices,
@@ -151,6 +158,7 @@ async def decode(request: Request, query: Annotated[DecodeQuery, Query()]) -> Re
             output=query.output,
             quality=query.quality,
             bundle=query.bundle,
+            decoding=decoding,
             **envelope(request, service),
         )
         return await run(service, request, job)
@@ -165,6 +173,7 @@ def _check_asked(query: EncodeQuery, model: ServedTokenizer) -> None:
             "dtype is of latents, indices are uint16 or uint32 and pictures uint8: leave it out",
             param="dtype",
         )
+    check_tokens(query.num_tokens, model.spec)
     wire.check_format(model.spec, query.format, query.dtype or "float32", 1)
 
 

@@ -182,9 +182,9 @@ def _read_latent(
     if packed:
         stored = _unpacked(stored, *size, spec.z.spatial_factor)
     wanted = spec.shape(size)[spec.z.name]
-    if stored.shape == wanted:
+    if spec.z.fits(stored.shape, wanted):
         stored = stored[None]
-    if stored.shape[1:] != wanted:
+    if not spec.z.fits(stored.shape[1:], wanted):
         raise WrongShape(
             f"a latent of shape {list(shape)} does not belong to pictures of {size[0]},{size[1]}, which have "
             f"{[batch, *wanted]}: send it as this tokenizer made it, and height and width of the picture with it",

@@ -16,7 +16,8 @@ from service.engine.messages import DecodeJob, EncodeJob
 from service.errors import WrongDtype, WrongShape
 from service.registry import check_padded
 from service.routes.answers import BINARY, SIZE_HEADERS, envelope, error_answers, file_answer, run
-from service.schemas import Query as ModelQuery
+from service.routes.decoding import check_tokens, cost_of, decoding_of
+from service.schemas import DecodingQuery, TensorEncodeQuery
 from service.state import Service, service_of
 from service.wire.safetensors import read_stored
 
@@ -43,11 +44,12 @@ RAW_HEADERS = {"shape": "Of the tensor, as a JSON list.", "dtype": "float32, flo
     },
     openapi_extra=BODY,
 )
-async def encode(request: Request, query: Annotated[ModelQuery, Query()]) -> Response:
+async def encode(request: Request, query: Annotated[TensorEncodeQuery, Query()]) -> Response:
     """safetensors with `x` float32 (B, 3, H, W) in [-1, 1] -> safetensors with the normalised latents, float32."""
     service = service_of(request)
     service.engine.require_ready()
     model = service.registry.tokenizer(query.model)
+    num_tokens = check_tokens(query.num_tokens, model.spec)
     async with service.bodies.read(request) as body:
         x, cost = await asyncio.to_thread(_pixels, service, model, body)
         job = EncodeJob(
@@ -58,6 +60,7 @@ async def encode(request: Request, query: Annotated[ModelQuery, Query()]) -> Res
             body=x,
             format="safetensors",
             view="rgb",
+            num_tokens=num_tokens,
             **envelope(request, service),
         )
         return await run(service, request, job)
@@ -72,23 +75,27 @@ async def encode(request: Request, query: Annotated[ModelQuery, Query()]) -> Res
     },
     openapi_extra=BODY,
 )
-async def decode(request: Request, query: Annotated[ModelQuery, Query()]) -> Response:
+async def decode(request: Request, query: Annotated[DecodingQuery, Query()]) -> Response:
     """Latents or indices as /v1/tensors/encode or /v1/encode gave them -> x_hat (B, 3, H, W), the raw elements."""
     service = service_of(request)
     service.engine.require_ready()
     model = service.registry.tokenizer(query.model)
+    decoding = decoding_of(query, model, service.settings.max_steps)
     async with service.bodies.read(request) as body:
         latent = await asyncio.to_thread(_latent, service, model, body, dict(request.headers))
+        wire.refuse_tokens(latent, decoding.num_tokens, model.spec)
+        pixels = latent.batch * check_padded(model.spec, latent.size, service.settings.max_pixels)
         job = DecodeJob(
             id=service.engine.next_id(),
             model=model.name,
-            cost=latent.batch * check_padded(model.spec, latent.size, service.settings.max_pixels),
+            cost=cost_of(pixels, decoding, model.spec),
             submitted_at=time.monotonic(),
             parts=latent.parts,
             indices=latent.indices,
             size=latent.size,
             output="png",  # not read: a tensor is asked for
             tensor="x_hat",
+            decoding=decoding,
             **envelope(request, service),
         )
         return await run(service, request, job)

@@ -28,6 +28,7 @@ from service.wire.latents import (
     read_latent,
     refuse_count,
     refuse_pixels,
+    refuse_tokens,
 )
 from service.wire.npy import NPY_MAGIC, NPY_MEDIA_TYPE, read_npy, write_npy
 from service.wire.raw import RAW_MEDIA_TYPE, read_raw, write_raw
@@ -69,6 +70,7 @@ __all__ = [
     "read_size",
     "refuse_count",
     "refuse_pixels",
+    "refuse_tokens",
     "to_float32",
     "write_indices",
     "write_latent",

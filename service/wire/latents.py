@@ -30,7 +30,7 @@ from service.wire.stored import Stored
 from service.wire.told import DTYPE, OFFSET, SCALE, SHAPE, SIZE, SPEC, read_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from numpy.typing import NDArray
@@ -128,7 +128,7 @@ def check(
         checked = _check_indices(latent.parts, latent.indices, spec, size, max_batch)
         refuse_pixels(checked.batch, size, pixels, max_pixels)
         return checked
-    parts, batch = _with_batch(latent.parts, spec.shape(size), size)
+    parts, batch = _with_batch(latent.parts, spec.shape(size), size, spec.part)
     refuse_count(batch, max_batch, "z")
     refuse_pixels(batch, size, pixels, max_pixels)
     return CheckedLatent({name: finite(stored, name) for name, stored in parts.items()}, size, batch)
@@ -155,6 +155,20 @@ def refuse_count(batch: int, max_batch: int, name: str) -> None:
     """WrongShape unless there are 1 to ``max_batch`` samples."""
     if not 1 <= batch <= max_batch:
         raise WrongShape(f"{batch} samples: send 1 to {max_batch} in one request", param=name)
+
+
+def refuse_tokens(latent: CheckedLatent, num_tokens: int | None, spec: LatentSpec) -> None:
+    """WrongShape if the row that was sent cannot be decoded as its first ``num_tokens`` tokens."""
+    if num_tokens is None:
+        return
+    sent = latent.indices if latent.indices is not None else next(iter(latent.parts.values()))
+    count = sent.shape[-1]
+    if num_tokens > count or (spec.z.allocation is not None and num_tokens != count):
+        raise WrongShape(
+            f"{count} tokens were sent, of which the first {num_tokens} do not decode: encode the picture again with "
+            f"num_tokens={num_tokens}",
+            param="num_tokens",
+        )
 
 
 def refuse_pixels(batch: int, size: tuple[int, int], pixels: int, max_pixels: int) -> None:
@@ -200,7 +214,10 @@ def _npy_dtype(array: NDArray[Any], told: str | None) -> str:  # as read_npy giv
 
 
 def _with_batch(
-    parts: Mapping[str, Stored], shapes: Mapping[str, tuple[int, ...]], size: tuple[int, int]
+    parts: Mapping[str, Stored],
+    shapes: Mapping[str, tuple[int, ...]],
+    size: tuple[int, int],
+    part_of: Callable[[str], PartSpec],
 ) -> tuple[dict[str, Stored], int]:
     if set(parts) != set(shapes):
         have, want = ", ".join(sorted(name[:64] for name in parts)), ", ".join(shapes)
@@ -209,13 +226,14 @@ def _with_batch(
         )
     batched: dict[str, Stored] = {}
     for name, shape in shapes.items():
-        stored = parts[name]
-        if stored.array.shape == shape:
-            stored = stored.reshaped((1, *shape))
-        if stored.array.shape[1:] != shape:
+        stored, part = parts[name], part_of(name)
+        if part.fits(stored.array.shape, shape):
+            stored = stored.reshaped((1, *stored.array.shape))
+        if not part.fits(stored.array.shape[1:], shape):
+            fewer = f" (or fewer tokens, {part.known_counts()})" if part.layout == "1d" else ""
             raise WrongShape(
                 f"tensor {name!r} is {list(stored.array.shape)}, but a picture of {size[0]},{size[1]} pixels has "
-                f"{[1, *shape]}: send the size that belongs to the latent",
+                f"{[1, *shape]}{fewer}: send the size that belongs to the latent",
                 param=name,
                 details={"expected": [1, *shape]},
             )
@@ -235,7 +253,7 @@ def _check_indices(
     if parts:
         raise WrongShape("the file holds indices and other tensors: send one of them", param=INDICES)
     wanted = {INDICES: part.index_shape(spec.padded(size))}
-    batched, batch = _with_batch({INDICES: Stored(indices, indices.dtype.name)}, wanted, size)
+    batched, batch = _with_batch({INDICES: Stored(indices, indices.dtype.name)}, wanted, size, lambda _: part)
     refuse_count(batch, max_batch, INDICES)
     found: Indices = batched[INDICES].array
     codes = part.codebook_size or 0

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from service.engine.batching import Prepared
+from service.engine.decoding import AS_IT_IS, Decoding
 from service.engine.messages import Answer, DecodeJob
 from service.engine.operations.base import (
     Pass,
@@ -40,6 +41,7 @@ class LatentOnHost:
         coded: whether they are indices.
         padded: the size that they decode to.
         floating: whether x_hat itself is wanted, not pixels.
+        decoding: of its tokens, steps and noise.
     """
 
     model: str
@@ -47,6 +49,7 @@ class LatentOnHost:
     coded: bool
     padded: tuple[int, int]
     floating: bool = False
+    decoding: Decoding = AS_IT_IS
 
 
 class Decode:
@@ -70,8 +73,10 @@ class Decode:
         height, width = spec.padded(job.size)
         samples = next(iter(tensors.values())).shape[0]
         floating = job.tensor in ("x_hat", "unit")
-        key = ("decode", job.model, height, width, coded, floating)
-        payload = LatentOnHost(job.model, tensors, coded, (height, width), floating)
+        shapes = tuple(tensor.shape[1:] for tensor in tensors.values())  # rows of tokens may be shorter
+        kind = job.decoding.pass_name("decode")
+        key = (kind, job.model, height, width, coded, floating, shapes, job.decoding)
+        payload = LatentOnHost(job.model, tensors, coded, (height, width), floating, job.decoding)
         return Prepared(job.id, key, samples * height * width, payload, rows=samples)
 
     def core(self, batch: Sequence[LatentOnHost], how: Pass) -> Sequence[Tensor]:
@@ -88,7 +93,7 @@ class Decode:
         else:
             latent = Latent({name: value.to(dtype) for name, value in tensors.items()}, first.padded)
         wanted = decode_floating if first.floating else decode
-        return torch.split(wanted(self._models, first.model, latent, how), counts)
+        return torch.split(wanted(self._models, first.model, latent, how, first.decoding), counts)
 
     def after(self, job: DecodeJob, payload: LatentOnHost, result: Tensor) -> Answer:
         """Crop and encode."""
@@ -107,17 +112,19 @@ class Decode:
         )
 
 
-def decode(models: Models, model: str, latent: Latent, how: Pass) -> Tensor:
+def decode(models: Models, model: str, latent: Latent, how: Pass, decoding: Decoding = AS_IT_IS) -> Tensor:
     """A latent of a padded size, on the device -> uint8 (B, H', W', 3), in passes of the bucket's rows."""
-    return torch.cat([to_pixels(x_hat) for x_hat in _passes(models, model, latent, how)])
+    return torch.cat([to_pixels(x_hat) for x_hat in _passes(models, model, latent, how, decoding)])
 
 
-def decode_floating(models: Models, model: str, latent: Latent, how: Pass) -> Tensor:
+def decode_floating(
+    models: Models, model: str, latent: Latent, how: Pass, decoding: Decoding = AS_IT_IS
+) -> Tensor:
     """The same -> x_hat (B, 3, H', W'), about [-1, 1], as the network gives it."""
-    return torch.cat(list(_passes(models, model, latent, how)))
+    return torch.cat(list(_passes(models, model, latent, how, decoding)))
 
 
-def _passes(models: Models, model: str, latent: Latent, how: Pass) -> Iterator[Tensor]:
+def _passes(models: Models, model: str, latent: Latent, how: Pass, decoding: Decoding) -> Iterator[Tensor]:
     tokenizer = models.tokenizers[model]
     tiles = models.tiles(latent.size, tiled=how.tiled)
     count = len(next(iter((latent.parts or latent.indices).values())))
@@ -127,4 +134,12 @@ def _passes(models: Models, model: str, latent: Latent, how: Pass) -> Iterator[T
             for tensors in (latent.parts, latent.indices)
         )
         piece = Latent(parts, latent.size, tokenizer.spec_id, indices)
-        yield tokenizer.decode(piece, tiles=tiles)[: count - first]
+        noise = None if decoding.seed is None else torch.Generator().manual_seed(decoding.seed)
+        x_hat = tokenizer.decode(
+            piece,
+            generator=noise,
+            num_steps=decoding.num_steps,
+            num_tokens=decoding.num_tokens,
+            tiles=tiles,
+        )
+        yield x_hat[: count - first]

@@ -48,6 +48,7 @@ class Picture:
         padded: uint8 (N, H', W', 3), or float32 (N, 3, H', W') in [-1, 1], on the host, pinned for CUDA.
         original: before padding: a view of what was decoded.
         source_bytes: of what was sent.
+        num_tokens: of a row of tokens the first so many.
     """
 
     model: str
@@ -55,11 +56,12 @@ class Picture:
     padded: Tensor
     original: Pixels | wire.Array
     source_bytes: int
+    num_tokens: int | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
         """What pictures of a shared pass have in common."""
-        return (self.model, tuple(self.padded.shape[1:]), str(self.padded.dtype))
+        return (self.model, tuple(self.padded.shape[1:]), str(self.padded.dtype), self.num_tokens)
 
     @property
     def cost(self) -> int:
@@ -85,7 +87,7 @@ class Encode:
 
     def before(self, job: EncodeJob) -> Prepared[Picture]:
         """Decode and pad."""
-        picture = prepare(self._models, job.model, job.body)
+        picture = prepare(self._models, job.model, job.body, job.num_tokens)
         return Prepared(job.id, ("encode", *picture.key), picture.cost, picture, rows=picture.padded.shape[0])
 
     def core(self, batch: Sequence[Picture], how: Pass) -> Sequence[Encoded]:
@@ -135,7 +137,7 @@ class Encode:
         return Answer(job.id, written.body, written.media_type, headers | written.headers)
 
 
-def prepare(models: Models, model: str, body: Pictures) -> Picture:
+def prepare(models: Models, model: str, body: Pictures, num_tokens: int | None = None) -> Picture:
     """Decode, pad, pin: the host work of every operation that starts from pictures.
 
     Raises:
@@ -159,7 +161,7 @@ def prepare(models: Models, model: str, body: Pictures) -> Picture:
     padded = pad_edges(original, spec.padded(size), first=first)
     # A body's view is read-only, which torch must not be given.
     tensor = torch.from_numpy(padded if padded.flags.writeable else padded.copy())
-    return Picture(model, size, pin(tensor, models.device), original, source_bytes)
+    return Picture(model, size, pin(tensor, models.device), original, source_bytes, num_tokens)
 
 
 def encode(models: Models, batch: Sequence[Picture], how: Pass) -> Latent:
@@ -169,7 +171,9 @@ def encode(models: Models, batch: Sequence[Picture], how: Pass) -> Latent:
     x = scaled(pixels, models.dtype) if pixels.dtype == torch.uint8 else pixels.to(models.dtype)
     tiles = models.tiles(tuple(x.shape[2:]), tiled=how.tiled)
     pieces = [
-        tokenizer.encode(pad_rows(x[first : first + how.bucket], how.bucket), tiles=tiles)
+        tokenizer.encode(
+            pad_rows(x[first : first + how.bucket], how.bucket), num_tokens=batch[0].num_tokens, tiles=tiles
+        )
         for first in range(0, x.shape[0], how.bucket)
     ]
     count = x.shape[0]
@@ -184,8 +188,11 @@ def sizes_headers(models: Models, picture: Picture) -> dict[str, str]:
     """What the answer says about bytes: of what was sent, of the pixels, of the latents at their rate."""
     tokenizer = models.tokenizers[picture.model]
     count = picture.padded.shape[0]
+    bits = tokenizer.spec.bits(picture.size)
+    if picture.num_tokens is not None:
+        bits *= picture.num_tokens / tokenizer.spec.z.token_range[1]
     return latent_headers(picture.size, tokenizer.spec_id) | {
         "x-tessera-source-bytes": str(picture.source_bytes),
         "x-tessera-pixel-bytes": str(3 * count * math.prod(picture.size)),
-        "x-tessera-latent-bytes": str(math.ceil(count * tokenizer.spec.bits(picture.size) / 8)),
+        "x-tessera-latent-bytes": str(math.ceil(count * bits / 8)),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from service.codecs import Pixels
+    from service.engine.decoding import Decoding
     from service.engine.models import Models
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """A picture on its way there and back."""
+
+    picture: Picture
+    decoding: Decoding
 
 
 class Reconstruct:
@@ -31,22 +41,26 @@ class Reconstruct:
     def __init__(self, models: Models) -> None:
         self._models = models
 
-    def before(self, job: ReconstructJob) -> Prepared[Picture]:
+    def before(self, job: ReconstructJob) -> Prepared[Trip]:
         """Decode and pad."""
-        picture = prepare(self._models, job.model, job.body)
-        return Prepared(job.id, ("reconstruct", *picture.key), picture.cost, picture)
+        decoding = job.decoding
+        picture = prepare(self._models, job.model, job.body, decoding.num_tokens)
+        key = (decoding.pass_name("reconstruct"), *picture.key, decoding)
+        return Prepared(job.id, key, picture.cost, Trip(picture, decoding))
 
-    def core(self, batch: Sequence[Picture], how: Pass) -> Sequence[Tensor]:
+    def core(self, batch: Sequence[Trip], how: Pass) -> Sequence[Tensor]:
         """uint8 (1, H', W', 3) of each picture."""
-        latent = encode(self._models, batch, how)
-        return torch.split(decode(self._models, batch[0].model, latent, how), 1)
+        latent = encode(self._models, [trip.picture for trip in batch], how)
+        first = batch[0]
+        return torch.split(decode(self._models, first.picture.model, latent, how, first.decoding), 1)
 
-    def after(self, job: ReconstructJob, payload: Picture, result: Tensor) -> Answer:
+    def after(self, job: ReconstructJob, payload: Trip, result: Tensor) -> Answer:
         """Crop, measure, encode."""
-        height, width = payload.size
+        picture = payload.picture
+        height, width = picture.size
         pixels: Pixels = to_host(result[:, :height, :width].contiguous())[0]
-        original: Pixels = payload.original[0].astype(np.uint8, copy=False)
-        headers = sizes_headers(self._models, payload)
+        original: Pixels = picture.original[0].astype(np.uint8, copy=False)
+        headers = sizes_headers(self._models, picture)
         headers["x-tessera-psnr"] = f"{psnr(original, pixels):.4f}"
         return picture_answer(job.id, [pixels], job.output, headers, {}, quality=job.quality)
 

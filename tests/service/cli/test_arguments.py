@@ -30,6 +30,14 @@ def test_commands_and_their_defaults() -> None:
     assert build().parse_args(["jobs", "list", "--url", "http://there", "--json"]).url == "http://there"
 
 
+def test_tokens_steps_and_seeds_belong_to_the_commands_that_decode() -> None:
+    asked = build().parse_args(["decode", "a", "--num-tokens", "8", "--steps", "2", "--seed", "0"])
+    assert (asked.num_tokens, asked.steps, asked.seed) == (8, 2, 0)
+    asked = build().parse_args(["reconstruct", "a", "--num-tokens", "8"])
+    assert (asked.num_tokens, asked.steps, asked.seed) == (8, None, None)
+    assert build().parse_args(["encode", "a", "--num-tokens", "8"]).num_tokens == 8
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

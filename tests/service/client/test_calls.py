@@ -10,6 +10,7 @@ from service.client.answers import Reply
 from service.client.calls import Generate, Options
 from service.client.errors import BadAnswer
 from service.client.latent import Latent
+from service.engine.decoding import Decoding
 
 LATENT = Latent({"z": np.zeros((1, 4, 2, 2), np.float32)}, (8, 8), "ab")
 
@@ -20,6 +21,15 @@ def test_encode_and_reconstruct_send_the_picture() -> None:
     assert sent.query == {"model": "a", "what": "indices", "format": "safetensors"}
     assert calls.encode(b"picture").query == {"what": "latent", "format": "safetensors"}
     assert calls.reconstruct(b"picture", output="jpeg").query == {"output": "jpeg"}
+
+
+def test_tokens_steps_and_seeds_are_sent_where_they_are_given() -> None:
+    assert calls.encode(b"picture", num_tokens=8).query["num_tokens"] == "8"
+    wishes = Decoding(num_tokens=8, num_steps=2, seed=0)
+    told = {"num_tokens": "8", "num_steps": "2", "seed": "0"}
+    assert calls.decode(b"file", decoding=wishes).query == {"output": "png"} | told
+    assert calls.reconstruct(b"picture", decoding=wishes).query == {"output": "png"} | told
+    assert calls.decode(b"file").query == {"output": "png"}
 
 
 def test_decode_sends_a_file_made_or_as_it_is() -> None:

@@ -51,9 +51,12 @@ def test_the_default_model_and_refusals(server: Server, models: dict[str, Path])
     foreign = load(models["other"]).encode(pixels(1, 8, 8))
     with pytest.raises(ValueError, match="belongs to spec"):
         remote.decode(foreign)
-    for options in ({"sample": True}, {"num_tokens": 3}):
-        with pytest.raises(ValueError, match="cannot be asked of a server"):
-            remote.encode(pixels(1, 8, 8), **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="cannot be asked of a server"):
+        remote.encode(pixels(1, 8, 8), sample=True)
+    with pytest.raises(ValueError, match="no row of tokens: leave num_tokens out"):
+        remote.encode(pixels(1, 8, 8), num_tokens=3)
+    with pytest.raises(ValueError, match="draws nothing: leave num_steps out"):
+        remote.decode(remote.encode(pixels(1, 8, 8)), num_steps=3)
     with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
         remote.encode(torch.zeros(3, 8, 8))
     with pytest.raises(ValueError, match=r"values beyond|NaN"):

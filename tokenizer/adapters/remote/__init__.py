@@ -30,6 +30,7 @@ from tokenizer.tiling import TilePlan
 ENCODE, DECODE, MODELS = "/v1/tensors/encode", "/v1/tensors/decode", "/v1/models"
 HEADER_BYTES = 4096  # of safetensors around the numbers
 CONNECTIONS = 4
+MAX_SEED = 2**53 - 1
 CORE = re.compile(r"core;dur=([\d.]+)")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -92,7 +93,7 @@ class RemoteTokenizer:
         Raises:
             ValueError: x has the wrong shape, an option cannot be asked of a server, or the server refuses.
         """
-        _refuse(num_tokens=num_tokens, tiles=tiles, cache=cache, sample=sample or None)
+        _refuse(tiles=tiles, cache=cache, sample=sample or None)
         if x.ndim != 4 or x.shape[1] != 3:
             raise ValueError(f"x must be (B, 3, H, W), got {tuple(x.shape)}: a server encodes pictures")
         height, width = x.shape[2:]
@@ -101,7 +102,7 @@ class RemoteTokenizer:
 
         def send(piece: Tensor) -> dict[str, Tensor]:
             body = save({"x": piece.contiguous()})
-            return load(self._ask("encode", ENCODE, body).body)
+            return load(self._ask("encode", ENCODE, body, num_tokens=num_tokens).body)
 
         answers = list(self._map(send, pieces))
         names = [part.name for part in self.spec.parts]
@@ -120,10 +121,17 @@ class RemoteTokenizer:
     ) -> Tensor:
         """Latent -> x_hat (B, 3, *latent.size), as the server's decoder gives it, float32 on the latent's device.
 
+        A decoder that draws is given a seed that the ``generator`` draws here: equal generators give equal pictures,
+        other ones than the same weights give that are loaded here.
+
         Raises:
             ValueError: the latent is another tokenizer's, an option cannot be asked of a server, or it refuses.
         """
-        _refuse(num_tokens=num_tokens, num_steps=num_steps, tiles=tiles, cache=cache)
+        _refuse(tiles=tiles, cache=cache)
+        seed = None
+        if generator is not None and self.spec.num_steps is not None:
+            seed = int(torch.randint(MAX_SEED, (), generator=generator, device=generator.device))
+        asked = {"num_tokens": num_tokens, "num_steps": num_steps, "seed": seed}
         check_latent(latent, self.spec, self.spec_id)
         tensors = _tensors(latent)
         first = next(iter(tensors.values()))
@@ -134,7 +142,7 @@ class RemoteTokenizer:
 
         def send(start: int) -> Tensor:
             piece = {name: value[start : start + step].contiguous() for name, value in tensors.items()}
-            return _tensor(self._ask("decode", DECODE, save(piece, metadata)))
+            return _tensor(self._ask("decode", DECODE, save(piece, metadata), **asked))
 
         return torch.cat(list(self._map(send, range(0, len(first), step)))).to(first.device)
 
@@ -153,8 +161,9 @@ class RemoteTokenizer:
             found[f"{kind}_network_p50_ms"] = statistics.median(core for _, core in pairs)
         return found
 
-    def _ask(self, kind: str, path: str, body: bytes) -> Reply:
-        reply = self._connection.post(f"{path}?model={quote(self.name)}", body, self._headers)
+    def _ask(self, kind: str, path: str, body: bytes, **asked: int | None) -> Reply:
+        query = "".join(f"&{name}={value}" for name, value in asked.items() if value is not None)
+        reply = self._connection.post(f"{path}?model={quote(self.name)}{query}", body, self._headers)
         core = CORE.search(reply.headers.get("server-timing", ""))
         with self._lock:
             self._spent[kind].append((1000 * reply.seconds, float(core[1]) if core else 0.0))
