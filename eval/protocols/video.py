@@ -19,6 +19,7 @@ from eval.protocols.settings import (
     IntervalSettings,
     Quantization,
     SSIMSettings,
+    _hashed,
 )
 from tokenizer.core.config import Config
 
@@ -104,8 +105,8 @@ class VideoProtocol(Config):
 
     @property
     def hash(self) -> str:
-        """The first 12 digits of the sha256 of the canonical JSON of all of it."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """The first 12 digits of the sha256 of the canonical JSON, made as those of protocols for pictures."""
+        canonical = json.dumps(_hashed(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def lines(self) -> list[tuple[str, str]]:

@@ -8,14 +8,14 @@ from eval.protocols.__main__ import card, main
 from eval.protocols.video import VIDEO_PROTOCOLS, video_protocol
 
 PINNED = {
-    "streaming": "80f458810efe",
-    "magvit-ucf": "b28538814144",
-    "magvit-ucf-fixed": "57d61aa55087",
-    "tokenbench": "56a9c00a267d",
-    "tokenbench-fixed": "e8503972e1f2",
-    "vidtok": "c75629cf5697",
-    "wfvae": "1ed95cb007da",
-    "wfvae-fixed": "2686341af234",
+    "streaming": "e5250b42d185",
+    "magvit-ucf": "8536b0fac480",
+    "magvit-ucf-fixed": "6fb6d2138b86",
+    "tokenbench": "134288a08d63",
+    "tokenbench-fixed": "a779e814175c",
+    "vidtok": "32a2bdb465f1",
+    "wfvae": "5d1247822035",
+    "wfvae-fixed": "68684da348b8",
 }
 
 
