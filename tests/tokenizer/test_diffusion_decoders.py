@@ -109,14 +109,10 @@ def test_more_steps_bring_back_what_one_averages_away(trained: Autoencoder) -> N
     z = trained.bottleneck(trained.encoder(x)).z
     assert isinstance(trained.decoder, SamplingDecoder)
     noise = noise_field((16, 16))
-    gaps, errors = [], []
-    for steps in (1, 2, 8):
-        x_hat = trained.decoder.sample(z, noise, steps)
-        gaps.append(abs(texture(x_hat) - texture(x)))
-        errors.append(float((x_hat - x).square().mean()))
+    drawn = [trained.decoder.sample(z, noise, steps) for steps in (1, 2, 8)]
+    gaps = [abs(texture(x_hat) - texture(x)) for x_hat in drawn]
     assert gaps[0] > gaps[1] > gaps[2]
     assert gaps[2] < 0.6 * gaps[0]
-    assert errors[0] == min(errors)  # one step is the mean of what could be
 
 
 def test_the_drawn_pixels_depend_on_keys_not_on_the_batch(trained: Autoencoder) -> None:

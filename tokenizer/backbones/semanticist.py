@@ -61,7 +61,7 @@ class Encoder(nn.Module):
         mask = causal_row(tokens.shape[1], self.num_tokens, tokens.device)
         tokens = self.body(torch.cat([tokens, queries], dim=1), grid, mask)
         h = self.project_out(tokens[:, -self.num_tokens :])
-        return F.layer_norm(h, h.shape[2:]).transpose(1, 2).contiguous()
+        return F.layer_norm(h, [h.shape[2]]).transpose(1, 2).contiguous()
 
     def blocks(self) -> Iterator[nn.Module]:
         """The modules whose activations may be recomputed instead of kept."""
@@ -109,16 +109,6 @@ class Decoder(SamplingDecoder):
         self.norm_out = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.modulation_out = nn.Linear(width, 2 * width)
         self.head = nn.Linear(width, 3 * patch * patch)
-        self._initialize()
-
-    def _initialize(self) -> None:
-        """Xavier in the body, 0 for gates and output (adaLN-Zero)."""
-        for block in self.body:
-            for layer in block.modules():
-                if isinstance(layer, nn.Linear):
-                    nn.init.xavier_uniform_(layer.weight)
-                    nn.init.zeros_(layer.bias)
-            nn.init.zeros_(block.modulation.weight)
         for layer in (self.patch_embed, self.project_in):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -51,7 +51,7 @@ class TimeEmbedding(nn.Module):
 
 
 class ModulatedBlock(nn.Module):
-    """Attention and feed-forward, each modulated and gated by the time; the gates start at 0."""
+    """Attention and feed-forward, each modulated and gated by the time; fresh, it is the identity."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -60,6 +60,11 @@ class ModulatedBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6, elementwise_affine=False)
         self.feed_forward = GELUFeedForward(width, bias=True)
         self.modulation = nn.Linear(width, 6 * width)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.modulation.weight)
 
     def forward(self, x: Tensor, c: Tensor, angles: Tensor | None = None) -> Tensor:
         """x (B, N, D), c (B, D) the embedded time; ``angles`` (N, K/2) turn queries and keys."""

@@ -92,7 +92,7 @@ class SamplingDecoder(nn.Module):
 
     def velocity(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """One pass of the network, as a velocity of the shape and type of x_t."""
-        out = self(x_t, t, condition).to(x_t.dtype)
+        out: Tensor = self(x_t, t, condition).to(x_t.dtype)
         if self.predicts == "velocity":
             return out
         return (x_t - out) / lift(t, x_t).clamp_min(EARLIEST)

@@ -23,12 +23,10 @@ def test_the_embedding_is_of_the_weights_type() -> None:
 
 
 @torch.no_grad()
-def test_a_block_whose_gates_are_zero_is_the_identity_and_the_time_opens_them() -> None:
+def test_a_fresh_block_is_the_identity_and_the_time_opens_its_gates() -> None:
     torch.manual_seed(0)
     block = ModulatedBlock(8, 2)
     x, c = torch.randn(2, 5, 8), torch.randn(2, 8)
-    torch.nn.init.zeros_(block.modulation.weight)
-    torch.nn.init.zeros_(block.modulation.bias)
     assert torch.equal(block(x, c), x)
     torch.nn.init.normal_(block.modulation.weight)
     assert not torch.allclose(block(x, c), block(x, c.flip(0)), atol=1e-2)
