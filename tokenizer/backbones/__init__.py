@@ -25,6 +25,7 @@ from tokenizer.backbones.query1d import Query1DConfig
 from tokenizer.backbones.semanticist import SemanticistConfig
 from tokenizer.backbones.swycc import SWYCCConfig
 from tokenizer.backbones.taesd import TAESDConfig
+from tokenizer.backbones.vidtok import VidTokConfig
 from tokenizer.backbones.vit import ViTConfig
 from tokenizer.backbones.vqgan import VQGANConfig
 from tokenizer.backbones.vqgan_plus import VQGANPlusConfig
@@ -45,6 +46,7 @@ BackboneConfig = Annotated[
     | SemanticistConfig
     | SWYCCConfig
     | TAESDConfig
+    | VidTokConfig
     | ViTConfig
     | VQGANConfig
     | VQGANPlusConfig
