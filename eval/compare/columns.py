@@ -48,6 +48,12 @@ COLUMNS: dict[str, Column] = {
     "rfid": Column("rFID", "Frechet distance of Inception features", 2, "lower"),
     "gain": Column("over floor", "dB of PSNR above the floor at the same bits", 2, "higher"),
     "sharpness": Column("sharpness", "energy of the Laplacian over that of the originals", 3, "near_one"),
+    "frechet_patches": Column(
+        "patch Frechet",
+        "Frechet distance of patches of pixels at several scales, as they are; no network, no FID",
+        4,
+        "lower",
+    ),
     "codebooks": Column("codebooks", "indices at each position", 0, group="code"),
     "codebook_size": Column("codes", "codes of one codebook", 0, group="code"),
     "codebook_use": Column(
@@ -100,6 +106,13 @@ COLUMNS: dict[str, Column] = {
     ),
     "cycle_error": Column(
         "again error", "|E(D(z)) - z| over |z|: encoding the reconstruction again", 3, "lower", group="latent"
+    ),
+    "class_probe": Column(
+        "class told",
+        "share of held-out pictures whose class a ridge regression on the latent tells, five folds",
+        3,
+        "higher",
+        group="latent",
     ),
     "prefix_half": Column(
         "PSNR 1/2",

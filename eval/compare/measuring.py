@@ -17,10 +17,12 @@ from eval.compare.settings import CompareConfig
 from eval.compare.training import Trained
 from eval.errors import NotComputedError
 from eval.measures import flops
+from eval.measures.class_probe import class_probe
 from eval.measures.codebook import CodebookCounts
 from eval.measures.depth import LatentCode, choose
 from eval.measures.equivariance import TRANSFORMS, EquivarianceError
 from eval.measures.latents import LatentMoments
+from eval.measures.patch_frechet import PatchFrechet
 from eval.measures.prefix import PrefixPSNR
 from eval.measures.robustness import CycleError, NoisePSNR
 from eval.measures.sharpness import Sharpness
@@ -94,6 +96,7 @@ class Pass:
     codes: CodebookCounts | None
     code: LatentCode | None = None
     sharpness: Sharpness = field(default_factory=Sharpness)
+    patches: PatchFrechet = field(default_factory=PatchFrechet)
     times: list[Times] = field(default_factory=list)
     latents: list[Latent] = field(default_factory=list)
     fakes: list[Tensor] = field(default_factory=list)
@@ -115,6 +118,8 @@ class Pass:
                 fake = to_uint8(x_hat).cpu()
             self.panel.update(real, x_hat)
             self.sharpness.update(real, fake)
+            self.patches.update_real(real)
+            self.patches.update_fake(fake)
             self.moments.add(tokenizer.spec.denormalize(trip.latent.z.float()))
             if self.codes is not None:
                 self.codes.add(trip.latent.indices[part.name])
@@ -146,6 +151,7 @@ def measure(trained: Trained, config: CompareConfig, held_out: HeldOut, device: 
         "bits_per_value": bits / math.prod(part.shape(size)),
         "tokens": num_tokens(part, size),
         "sharpness": done.sharpness.compute(),
+        "frechet_patches": done.patches.compute().mean,
         "latent_mean": statistics.mean,
         "latent_rms": statistics.rms,
         "latent_kurtosis": statistics.kurtosis,
@@ -161,6 +167,7 @@ def measure(trained: Trained, config: CompareConfig, held_out: HeldOut, device: 
     if done.codes is not None:
         gathered.values |= _codebook_values(done.codes)
     _transformed(gathered, tokenizer, config, held_out, done.latents, device)
+    _classes(gathered, done.latents, held_out.labels)
     shown = torch.cat(done.fakes)[list(held_out.shown)]
     spec = tokenizer.spec.model_dump(mode="json")
     return Measured(tokenizer.spec_id, spec, bits, gathered.record(), shown)
@@ -181,6 +188,18 @@ def _codebook_values(codes: CodebookCounts) -> dict[str, float]:
         "codebook_use": sum(use.share for use in uses) / len(uses),
         "codebook_perplexity": sum(use.perplexity for use in uses) / len(uses),
     }
+
+
+def _classes(gathered: Gatherer, latents: list[Latent], labels: Tensor | None) -> None:
+    """What the latents tell of the pictures' classes."""
+    if labels is None:
+        gathered.missing["class_probe"] = "the classes of the held-out pictures were not read"
+        return
+    z = torch.cat([latent.z.flatten(1).float().cpu() for latent in latents])
+    try:
+        gathered.values["class_probe"] = class_probe(z, labels)
+    except NotComputedError as error:
+        gathered.missing["class_probe"] = f"needs {error}"
 
 
 def _transformed(

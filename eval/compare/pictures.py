@@ -44,12 +44,14 @@ class HeldOut:
         record: of the pictures.
         real: (N, 3, R, R) uint8, all in memory.
         shown: positions of the pictures that the page shows.
+        labels: (N,) int64, their classes; None where they were not read.
     """
 
     protocol: EvaluationProtocol
     record: DataRecord
     real: Tensor
     shown: tuple[int, ...]
+    labels: Tensor | None = None
 
     @classmethod
     def read(cls, config: CompareConfig) -> "HeldOut":
@@ -67,8 +69,10 @@ class HeldOut:
             path=config.data.held_out, resolution=config.resolution, max_images=config.data.max_images
         )
         pictures = Pictures.open(data)
-        real = torch.cat(
-            [batch.data for batch in pictures.batches(named, config.batch_size, data.num_workers)]
-        )
+        batches = list(pictures.batches(named, config.batch_size, data.num_workers))
+        real = torch.cat([batch.data for batch in batches])
         shown = tuple(evenly(range(len(real)), config.gallery))
-        return cls(named, DataRecord.of(pictures, len(real)), real, shown)
+        source = open_source(data.path)
+        chosen = evenly(range(len(source)), data.max_images or len(source))
+        labels = torch.tensor([source.label(chosen[key]) for batch in batches for key in batch.keys])
+        return cls(named, DataRecord.of(pictures, len(real)), real, shown, labels)

@@ -182,3 +182,20 @@ def build_after(h: Tensor) -> Tensor:
     module = build(update="ema")
     module(h)
     return module.book.codebook
+
+
+def test_the_entropy_of_the_choice_is_a_share_of_the_loss() -> None:
+    """GigaTok: a softmax over squared distances; decided features, evenly used codes."""
+    torch.manual_seed(0)
+    plain = VQConfig(codebook_size=8).build(4)
+    module = VQConfig(codebook_size=8, entropy=0.5, entropy_temperature=0.2).build(4)
+    module.load_state_dict(plain.state_dict())
+    h = 0.3 * torch.randn(2, 4, 6)
+    out = module(h)
+    distances = torch.cdist(h.transpose(1, 2).reshape(-1, 4), module.codebook).square()
+    p = (-distances / 0.2).softmax(dim=1)
+    undecided, spread = torch.special.entr(p).sum(dim=1).mean(), torch.special.entr(p.mean(dim=0)).sum()
+    torch.testing.assert_close(out.loss, plain(h).loss + 0.5 * (undecided - spread))
+    torch.testing.assert_close(out.stats["batch_entropy"], spread)
+    out.loss.backward()
+    assert module.book.codebook.grad.abs().sum() > 0

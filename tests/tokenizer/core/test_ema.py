@@ -44,3 +44,14 @@ def test_state_returns_exactly_and_strangers_are_refused() -> None:
     assert all(torch.equal(ema.state_dict()[name], value) for name, value in saved.items())
     with pytest.raises(ValueError, match="does not belong"):
         ema.load_state_dict({"other": torch.zeros(1)})
+
+
+def test_what_is_adopted_has_no_past() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    ema = EMA(model, half_life=1e9)
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.add_(1)
+    ema.adopt(model, "1.")
+    for name, value in model.state_dict().items():
+        assert torch.equal(ema.state_dict()[name], value) == name.startswith("1."), name
