@@ -3,15 +3,15 @@
 ServiceError
 ├── BodyError: the bytes sent
 │   ├── EmptyBody 400 · BodyTooLarge 413 · BadForm 400 · SlowBody 408
-│   ├── NotAnImage 415 · TruncatedImage 400 · TooManyPixels 413
+│   ├── NotAnImage 415 · TruncatedImage 400 · TooManyPixels 413 · NoVideo 415 · TruncatedVideo 400 · TooMuchVideo 413
 │   ├── NotATensor 400 · WrongDtype 422 · WrongShape 422 · WrongSpec 422 · MissingMetadata 422
 │   └── NotFinite 422 · IndexOutOfRange 422
 ├── ParameterError: what was asked
-│   ├── InvalidParameter 422 · UnknownModel 404 · UnknownLabel 422 · WrongSize 422 · NoIndices 422
+│   ├── InvalidParameter 422 · UnknownModel 404 · UnknownLabel 422 · WrongSize 422 · NoIndices 422 · NoClips 422
 │   ├── ModelRefused 403 · ModelExists 409 · ModelInUse 409
 │   ├── RouteNotFound 404 · MethodNotAllowed 405 · UnknownRequest 404
 │   └── JobsOff 404 · UnknownJob 404 · UnknownDataSet 404 · NoReport 404 · JobNotFinished 409 · NoResult 409
-│       · IdempotencyConflict 422 · BadRange 416 (service/jobs/errors.py)
+│       · IdempotencyConflict 422 · BadRange 416 (service/jobs/errors.py); of videos service/video_errors.py
 ├── KeyRefused: NoKey 401 · BadKey 401 · NotAllowed 403
 ├── RequestCancelled 410
 ├── Unavailable: ask again later

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from service.codecs import Output
+from service.engine.clip_jobs import ClipOutput
 from service.engine.messages import Bundle
 from service.registry.served import MAX_PROMPT_CHARACTERS
 from service.wire import MAX_DIMENSIONS, LatentDtype, LatentFormat
@@ -71,9 +72,15 @@ class TensorEncodeQuery(Query):
 class PictureQuery(DecodingQuery):
     """Parameters of routes that decode to pictures."""
 
-    output: Output = Field("png", description="Format of the answer; npy and raw are uint8 (H, W, 3).")
+    output: Output | ClipOutput | None = Field(
+        None,
+        description="Format of the answer, png without it and mp4 for clips; npy and raw are uint8 (H, W, 3).",
+    )
     quality: int | None = Field(
-        None, ge=0, le=100, description="Of jpeg (95 without it), webp (lossless without it) and avif (80)."
+        None,
+        ge=0,
+        le=100,
+        description="Of jpeg (95 without it), webp (lossless without it), avif (80) and mp4 (65).",
     )
 
 
@@ -94,7 +101,15 @@ class DecodeQuery(PictureQuery):
     dtype: Literal["float32", "float16", "bfloat16", "uint8", "uint16", "uint32"] | None = Field(
         None, description="Its elements, float32 without it; integers without scale are indices."
     )
-    size: str | None = Field(None, description="Pixel size, height,width; safetensors carry it themselves.")
+    size: str | None = Field(
+        None,
+        description="Pixel size, height,width, of a clip frames,height,width; safetensors carry it themselves.",
+    )
+    frame_rate: str | None = Field(
+        None,
+        pattern=r"^[0-9]{1,9}(\.[0-9]{1,6}|/[1-9][0-9]{0,8})?$",
+        description="Frames per second of an MP4, as 25 or 30000/1001; what the safetensors say, or 25, without it.",
+    )
     spec: str | None = Field(
         None, description="Identity of the latent space; safetensors carry it themselves."
     )

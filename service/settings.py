@@ -75,6 +75,13 @@ class Settings(BaseSettings):
         le=178_956_970,  # beyond it Pillow itself refuses to open a picture
         description="Largest picture after padding, and all pictures of one encode or decode request together.",
     )
+    max_frames: int = Field(1800, ge=1, description="Most frames of a video.")
+    max_seconds: float = Field(120.0, gt=0, description="Longest video.")
+    max_video_pixels: int = Field(
+        2**30,
+        ge=64,
+        description="All frames of a video together, after padding; `TESSERA_MAX_PIXELS` is of each.",
+    )
     max_images: int = Field(16, ge=1, description="Most pictures of one request.")
     max_steps: int = Field(250, ge=1, description="Most sampling steps.")
     max_guidance: float = Field(20.0, ge=1.0, description="Strongest guidance.")

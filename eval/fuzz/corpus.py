@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tokenizer.data.video_writer import to_mp4
+
 Kind = Literal[
-    "png", "jpeg", "webp", "avif", "gif", "bmp", "safetensors", "npy", "raw", "pixels", "json", "form"
+    "png", "jpeg", "webp", "avif", "gif", "bmp", "safetensors", "npy", "raw", "pixels", "json", "form", "mp4"
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PICTURES: tuple[Kind, ...] = ("png", "jpeg", "webp", "avif", "gif", "bmp")
@@ -67,6 +69,14 @@ def picture(kind: Kind, random: Random) -> Body:
     out = io.BytesIO()
     image.save(out, kind.upper(), **options)
     return Body(out.getvalue())
+
+
+def video(random: Random) -> Body:
+    """An MP4 of a few frames, 16 to 48 pixels a side."""
+    height, width = random.randint(16, 48), random.randint(16, 48)
+    noise = np.random.default_rng(random.getrandbits(32))
+    frames = noise.integers(0, 256, (random.randint(1, 4), height, width, 3), dtype=np.uint8)
+    return Body(to_mp4(frames, random.choice((1, 25, 60)), crf=random.choice((18, 45))))
 
 
 def latent(random: Random) -> tuple[NDArray[Any], str, dict[str, str]]:
@@ -178,4 +188,5 @@ MAKERS: dict[Kind, Callable[[Random], Body]] = {
     "pixels": raw_pixels,
     "json": text,
     "form": form,
+    "mp4": video,
 }

@@ -285,6 +285,30 @@ def form_parts(body: Body, random: Random) -> Body:
 
 
 OF_PICTURES: tuple[Lie, ...] = (tiny_giant, other_format)
+
+
+def mp4_number(body: Body, random: Random) -> Body:
+    """A number of a header: a duration, a count, a size, an offset."""
+    data = bytearray(body.data)
+    names = (b"mvhd", b"tkhd", b"mdhd", b"stsd", b"stts", b"stsc", b"stsz", b"stco", b"avcC", b"elst")
+    name = random.choice([one for one in names if one in data])
+    at = data.index(name) + 4 + 4 * random.randrange(8)
+    data[at : at + 4] = struct.pack(">I", random.choice(SIDES))
+    return Body(bytes(data), body.headers)
+
+
+def mp4_box(body: Body, random: Random) -> Body:
+    """A box is of another length, or of another kind."""
+    data = bytearray(body.data)
+    names = (b"ftyp", b"mdat", b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1", b"hdlr")
+    at = data.index(random.choice([one for one in names if one in data]))
+    if random.random() < 0.6:
+        data[at - 4 : at] = struct.pack(">I", random.choice((0, 1, 7, 8, 9, 2**16, 2**31, 2**32 - 1)))
+    else:
+        data[at : at + 4] = random.choice((b"moof", b"trun", b"cmov", b"free", b"uuid", b"moov", b"soun"))
+    return Body(bytes(data), body.headers)
+
+
 LIES: dict[Kind, tuple[Lie, ...]] = {
     "png": (png_size, png_bomb, *OF_PICTURES),
     "jpeg": (jpeg_size, jpeg_scans, *OF_PICTURES),
@@ -298,5 +322,6 @@ LIES: dict[Kind, tuple[Lie, ...]] = {
     "pixels": (told_otherwise, other_format),
     "json": (json_values,),
     "form": (form_parts,),
+    "mp4": (mp4_number, mp4_number, mp4_box),
 }
 assert set(LIES) == set(KINDS)

@@ -28,6 +28,7 @@ ROUTES: dict[Kind, tuple[str, ...]] = {
     "pixels": ("/v1/encode", "/v1/reconstruct?output=png"),
     "json": ("/v1/generate", "/v1/images/generations", "/v1/evaluations"),
     "form": ("/v1/encode", "/v1/images/edits"),
+    "mp4": ("/v1/encode", "/v1/reconstruct"),
 }
 START_S = 300.0
 

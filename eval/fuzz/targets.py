@@ -11,9 +11,11 @@ from pydantic import ValidationError
 from eval.fuzz.corpus import CHANNELS, CODES, FACTOR, KINDS, PICTURES, SPEC_ID, Body, Kind
 from service import bodies, codecs, errors, schemas, wire
 from tokenizer.core.config import explain
+from tokenizer.data.video_file import read_frames
+from tokenizer.data.video_header import Limits, VideoRefused
 from tokenizer.spec import LatentSpec
 
-MAX_PIXELS, MAX_BATCH = 256 * 256, 8
+MAX_PIXELS, MAX_BATCH, MAX_FRAMES = 256 * 256, 8, 64
 CONTINUOUS = LatentSpec.image(CHANNELS, FACTOR)
 DISCRETE = LatentSpec.image(CHANNELS, FACTOR, codebook_size=CODES)
 
@@ -50,6 +52,18 @@ def pixels(body: Body) -> None:
         assert read.size <= 3 * MAX_PIXELS
 
 
+def video(body: Body) -> None:
+    """Header, then frames, as videos are encoded."""
+    limits = Limits(MAX_FRAMES, 60.0, MAX_PIXELS, MAX_FRAMES * MAX_PIXELS)
+    header = codecs.inspect_video(body.data, limits)
+    assert 1 <= header.frames <= MAX_FRAMES
+    try:
+        for _, frame in read_frames(body.data, header, limits=limits):
+            assert frame.shape == (*header.size, 3), f"header {header.size}, frame {frame.shape}"
+    except VideoRefused as error:
+        raise codecs.refused(error) from None
+
+
 def json(body: Body) -> None:
     """A generate request, and the sentence that a wrong one is answered with."""
     try:
@@ -74,6 +88,7 @@ TARGETS: dict[Kind, Target] = {
     "pixels": pixels,
     "json": json,
     "form": form,
+    "mp4": video,
 }
 assert set(TARGETS) == set(KINDS)
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import service.jobs.errors  # noqa: F401  so that the codes of jobs are known too
+import service.jobs.errors
+import service.video_errors  # noqa: F401  so that the codes of jobs and of videos are known too
 from service.errors import ServiceError
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ class Latent:
     """
 
     parts: dict[str, NDArray[np.float32]]
-    size: tuple[int, int]
+    size: tuple[int, ...]
     spec_id: str
     indices: NDArray[np.integer[Any]] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)

@@ -2,12 +2,14 @@
 
     reading.py   files -> pixels    tensors.py   npy and raw -> pixels    writing.py   pixels -> files
     webp.py, avif.py                sizes that must be known before a decoder allocates
+    videos.py    videos: headers and refusals; their frames are decoded by tokenizer/data/video_file.py
 
 Arrays are uint8 (H, W, 3), several (N, H, W, 3).
 """
 
 from service.codecs.reading import ACCEPTED, FORMATS, PictureHeader, decode, decode_mask, inspect
 from service.codecs.tensors import read_pixels
+from service.codecs.videos import inspect_video, is_video, refused
 from service.codecs.writing import (
     MAX_SIDE,
     MEDIA_TYPES,
@@ -36,5 +38,8 @@ __all__ = [
     "decode_mask",
     "encode",
     "inspect",
+    "inspect_video",
+    "is_video",
     "read_pixels",
+    "refused",
 ]

@@ -57,6 +57,11 @@ def weight(job: Job) -> int:
     return job.cost * (job.bucket or 1)
 
 
+def room(job: Job) -> int:
+    """What it takes of a board: all of its cost, or what it has there at a time."""
+    return weight(job) if job.held is None else job.held * (job.bucket or 1)
+
+
 @dataclass(slots=True, eq=False)
 class Board:
     """What one worker has.
@@ -64,7 +69,7 @@ class Board:
     Attributes:
         open: it takes jobs.
         jobs: by id.
-        cost: of all of them.
+        cost: that all of them have there at a time.
         seconds: that they will take, as predicted when they boarded.
         classes: how many there are of each class.
     """
@@ -206,7 +211,7 @@ class JobQueue:
             if job is None:
                 continue
             admitted = self._admitted[job_id]
-            board.cost -= weight(job)
+            board.cost -= room(job)
             board.seconds = board.seconds - admitted.seconds if board.jobs else 0.0
             board.classes[job.priority, admitted.kind] -= 1
             board.classes += Counter()  # drops what is zero
@@ -245,14 +250,14 @@ class JobQueue:
             number
             for number, board in enumerate(self.boards)
             if self._has_seat(board, job.priority, kind)
-            and (not board.jobs or board.cost + weight(job) <= limit)
+            and (not board.jobs or board.cost + room(job) <= limit)
         ]
         return min(numbers, key=lambda number: self.boards[number].seconds, default=None)
 
     def _enter(self, number: int, admitted: _Admitted) -> None:
         job, board = admitted.job, self.boards[number]
         board.jobs[job.id] = job
-        board.cost += weight(job)
+        board.cost += room(job)
         board.seconds += admitted.seconds
         board.classes[job.priority, admitted.kind] += 1
         self._shares[job.priority].charge(admitted.kind, admitted.seconds)

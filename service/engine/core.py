@@ -13,7 +13,7 @@ import torch
 from service.engine.batching import Batch, Group, Prepared, ReadyJobs, Tick
 from service.engine.failures import end_if_broken, free_memory, is_memory, too_late, without_frames
 from service.engine.messages import GenerateJob
-from service.engine.operations.base import Pass
+from service.engine.operations.base import Pass, Unfinished
 from service.engine.operations.generate import Generate, Made
 from service.engine.stepping import Run, Stepping
 from service.errors import NotReady
@@ -138,7 +138,6 @@ class Core:
             self._costs.observe(jobs[0].kind, jobs[0].pixels, how.bucket, (ended - started) / passes)
         for job, result in zip(jobs, results, strict=True):
             task = job.payload
-            task.result = result
             task.batch_size = max(task.batch_size, len(jobs))
             task.core_seconds += (ended - started) * job.rows / rows
             if task.bucket is None:
@@ -147,6 +146,10 @@ class Core:
                 task.decode_bucket = how.bucket
             task.marks.setdefault("core_start", started)
             task.marks["core_end"] = ended
+            if isinstance(result, Unfinished):
+                self._ready.put(job)
+                continue
+            task.result = result
             self._outcomes.computed(task)
         return None
 

@@ -97,6 +97,7 @@ class Job:
         progress_every: Progress messages wanted every so many steps; 0 for none.
         previews: with a small picture in them.
         timeout_s: in place of the setting ``request_timeout_s``.
+        held: pixels that it has in the worker at a time, where it goes through in pieces; None for all of them.
     """
 
     id: int
@@ -111,6 +112,7 @@ class Job:
     progress_every: int = 0
     previews: bool = False
     timeout_s: float | None = None
+    held: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

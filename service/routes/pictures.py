@@ -21,6 +21,14 @@ from service.routes.answers import (
     file_answer,
     run,
 )
+from service.routes.clips import (
+    clip_sent,
+    decode_clip,
+    encode_clip,
+    picture_output,
+    rate_of,
+    reconstruct_clip,
+)
 from service.routes.decoding import check_tokens, cost_of, decoding_of
 from service.routes.deferred import DEFERRABLE
 from service.routes.sent import described_body, described_headers, measure, told
@@ -73,6 +81,8 @@ async def encode(request: Request, query: Annotated[EncodeQuery, Query()]) -> Re
     model = service.registry.tokenizer(query.model)
     _check_asked(query, model)
     async with service.bodies.read_files(request, max_files=service.settings.max_images) as files:
+        if clip_sent(files, model):
+            return await encode_clip(service, request, query, model, files[0])
         headers = told(request, query, "shape")
         sent = await asyncio.to_thread(measure, files, headers, model, service.settings)
         if query.format == "png" and sent.count > 1:
@@ -111,17 +121,19 @@ async def reconstruct(request: Request, query: Annotated[ReconstructQuery, Query
     model = service.registry.tokenizer(query.model)
     decoding = decoding_of(query, model, service.settings.max_steps)
     async with service.bodies.read_files(request, max_files=1) as files:
-        headers = told(request, query, "shape")
+        if clip_sent(files, model):
+            return await reconstruct_clip(service, request, query, model, files[0])
+        headers, output = told(request, query, "shape"), picture_output(query.output)
         sent = await asyncio.to_thread(measure, files, headers, model, service.settings)
         wire.refuse_count(sent.count, 1, "pictures")
-        codecs.check_output(query.output, sent.size, query.quality)
+        codecs.check_output(output, sent.size, query.quality)
         job = ReconstructJob(
             id=service.engine.next_id(),
             model=model.name,
             cost=sent.cost + cost_of(sent.cost, decoding, model.spec),
             submitted_at=time.monotonic(),
             body=sent.body,
-            output=query.output,
+            output=output,
             quality=query.quality,
             decoding=decoding,
             **envelope(request, service),
@@ -144,9 +156,13 @@ async def decode(request: Request, query: Annotated[DecodeQuery, Query()]) -> Re
     async with service.bodies.read_files(request, max_files=1, field="latent") as files:
         headers = told(request, query, "size", "spec", "shape", "dtype", "scale", "offset")
         latent = await asyncio.to_thread(_check_latent, service, model, files[0], headers)
+        if len(latent.size) == 3:
+            rate = await asyncio.to_thread(rate_of, files[0], query.frame_rate)
+            return await decode_clip(service, request, query, model, latent, rate)
+        size, output = latent.picture_size, picture_output(query.output)
         wire.refuse_tokens(latent, decoding.num_tokens, model.spec)
-        codecs.check_output(query.output, latent.size, query.quality)
-        pixels = latent.batch * check_padded(model.spec, latent.size, service.settings.max_pixels)
+        codecs.check_output(output, size, query.quality)
+        pixels = latent.batch * check_padded(model.spec, size, service.settings.max_pixels)
         job = DecodeJob(
             id=service.engine.next_id(),
             model=model.name,
@@ -154,8 +170,8 @@ async def decode(request: Request, query: Annotated[DecodeQuery, Query()]) -> Re
             submitted_at=time.monotonic(),
             parts=latent.parts,
             indices=latent.indices,
-            size=latent.size,
-            output=query.output,
+            size=size,
+            output=output,
             quality=query.quality,
             bundle=query.bundle,
             decoding=decoding,
@@ -186,4 +202,5 @@ def _check_latent(
         model.spec_id,
         max_pixels=service.settings.max_pixels,
         max_batch=service.settings.max_images,
+        max_clip_pixels=service.settings.max_video_pixels,
     )

@@ -84,7 +84,7 @@ async def decode(request: Request, query: Annotated[DecodingQuery, Query()]) -> 
     async with service.bodies.read(request) as body:
         latent = await asyncio.to_thread(_latent, service, model, body, dict(request.headers))
         wire.refuse_tokens(latent, decoding.num_tokens, model.spec)
-        pixels = latent.batch * check_padded(model.spec, latent.size, service.settings.max_pixels)
+        pixels = latent.batch * check_padded(model.spec, latent.picture_size, service.settings.max_pixels)
         job = DecodeJob(
             id=service.engine.next_id(),
             model=model.name,
@@ -92,7 +92,7 @@ async def decode(request: Request, query: Annotated[DecodingQuery, Query()]) -> 
             submitted_at=time.monotonic(),
             parts=latent.parts,
             indices=latent.indices,
-            size=latent.size,
+            size=latent.picture_size,
             output="png",  # not read: a tensor is asked for
             tensor="x_hat",
             decoding=decoding,

@@ -57,6 +57,23 @@ export function showSizes(latent, headers, picture, codes) {
   return ratio;
 }
 
+/** What the headers of an answer about a clip say of its sizes; gives the ratio of bytes. */
+export function showClipSizes(headers) {
+  const [pixelBytes, latentBytes] = ["pixel", "latent"].map((what) => Number(headers.get(`x-tessera-${what}-bytes`)));
+  const [frames, height, width] = headers.get("x-tessera-size").split(",").map(Number);
+  const ratio = showRatio("bytes", pixelBytes / latentBytes);
+  element("bytes-note").textContent =
+    `${formatBytes(pixelBytes)} of raw pixels, ${formatBytes(latentBytes)} of latent, ` +
+    `${toThree((8 * latentBytes) / (frames * height * width))} bits a pixel.`;
+  element("latent-note").textContent = `Of ${count.format(frames)} frames of ${width} × ${height}.`;
+  return ratio;
+}
+
+/** Offers the reconstruction of the clip `name` as a file. */
+export function offerClip(name, file) {
+  setDownload(element("picture-download"), file, `${stem(name)}-reconstruction.mp4`, formatBytes(file.size));
+}
+
 /** Offers the latent of the picture `name` as a file; `dtype` of its elements is said where it is not float32. */
 export function offerLatent(name, file, dtype = "float32") {
   const ending = dtype === "float32" ? "safetensors" : `${dtype}.safetensors`;

@@ -1,7 +1,10 @@
 // One picture through the tokenizer and back, or one saved latent to pixels.
 
 import { call } from "./api.js";
-import { blankFigures, explainNoFidelity, offerLatent, offerPicture, showFidelity, showSizes } from "./figures.js";
+import { isClip, showClips } from "./clips.js";
+import {
+  blankFigures, explainNoFidelity, offerClip, offerLatent, offerPicture, showClipSizes, showFidelity, showSizes,
+} from "./figures.js";
 import { paintChannels, paintCodes, paintMosaic, readLatent } from "./latents.js";
 import { announce, clearError, element, fillSelect, working } from "./page.js";
 import { decodePicture, formatBytes, openPicture } from "./pictures.js";
@@ -74,6 +77,7 @@ export async function lookAt({ blob, name, scalable = true }) {
   const { signal } = running;
   current = { blob, name, scalable };
   sent = null;
+  showClips(null, null);
   setStageBusy(true);
   const isLatent = /\.safetensors$/i.test(name);
   const longest = scalable ? Number(element("longest").value) : 0;
@@ -89,6 +93,10 @@ export async function lookAt({ blob, name, scalable = true }) {
     });
     if (signal.aborted) return;
     noteOnStage(picture.canvas ? null : "Sending");
+    if (isClip(blob, name, chosenTokenizer()?.spec.time)) {
+      await working(() => exchangeClip(blob, name, chosenTokenizer(), signal));
+      return;
+    }
     await working(() => (isLatent ? decode : exchange)(picture, chosenTokenizer(), signal));
   } catch (error) {
     if (signal.aborted) return;
@@ -137,6 +145,22 @@ async function exchange(picture, tokenizer, signal) {
   sent = { picture, tokenizer, latentFile, signal };
   await renewLatentFile();
   announce(`Reconstructed: ${psnr} decibels, ${ratio} times fewer values.`);
+}
+
+/** A video goes through whole, as it is, and comes back as one. */
+async function exchangeClip(blob, name, tokenizer, signal) {
+  noteOnStage("The video is on its way through the network");
+  const response = await ask("reconstruct", { blob }, tokenizer, signal);
+  const video = await response.blob();
+  if (signal.aborted) return;
+  clearError();
+  noteOnStage(null);
+  showPicture({ words: `${name}, ${response.headers.get("x-tessera-frame-rate")} frames a second` });
+  showClips(blob, video);
+  const psnr = showFidelity(response.headers);
+  const ratio = showClipSizes(response.headers);
+  offerClip(name, video);
+  announce(`Reconstructed: ${psnr} decibels, ${ratio} times fewer bytes.`);
 }
 
 /** The way back alone: a latent or indices that were saved become pixels; there is no original to compare with. */

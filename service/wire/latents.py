@@ -21,11 +21,12 @@ from service.errors import (
     WrongShape,
     WrongSpec,
 )
+from service.video_errors import NoClips
 from service.wire.dtypes import FLOATS
 from service.wire.npy import NPY_MAGIC, read_npy
 from service.wire.raw import read_raw
 from service.wire.safetensors import INDICES, SEND, read_stored
-from service.wire.sizes import read_shape, read_size
+from service.wire.sizes import read_shape, read_size, write_size
 from service.wire.stored import Stored
 from service.wire.told import DTYPE, OFFSET, SCALE, SHAPE, SIZE, SPEC, read_values
 
@@ -48,7 +49,7 @@ class WireLatent:
 
     Attributes:
         parts: tensors by name, views of the body.
-        size: what the sender says the pixel size is, ``"height,width"``; None if it does not say.
+        size: what the sender says the pixel size is, ``"height,width"``, of a clip ``"frames,height,width"``; or None.
         spec_id: the latent space the sender names; None if it does not say.
         indices: codes instead of parts, of any integer type, a view of the body.
     """
@@ -61,12 +62,20 @@ class WireLatent:
 
 @dataclass(frozen=True, slots=True)
 class CheckedLatent:
-    """A latent that fits a tokenizer: parts (B, C, ...) float32, finite, or indices (B, ...); ``size`` in pixels."""
+    """A latent that fits a tokenizer: parts (B, C, ...) float32, finite, or indices (B, ...); ``size`` in pixels.
+
+    Of a clip ``size`` has frames first, and the batch is 1.
+    """
 
     parts: dict[str, Array]
-    size: tuple[int, int]
+    size: tuple[int, ...]
     batch: int
     indices: Indices | None = None
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.size[-2], self.size[-1]
 
 
 def read_latent(body: bytes, headers: Mapping[str, str]) -> WireLatent:
@@ -101,11 +110,20 @@ def read_latent(body: bytes, headers: Mapping[str, str]) -> WireLatent:
 
 
 def check(
-    latent: WireLatent, spec: LatentSpec, spec_id: str, *, max_pixels: int, max_batch: int
+    latent: WireLatent,
+    spec: LatentSpec,
+    spec_id: str,
+    *,
+    max_pixels: int,
+    max_batch: int,
+    max_clip_pixels: int | None = None,
 ) -> CheckedLatent:
     """Refuse a latent that ``spec`` does not describe; gives every part a batch axis and float32.
 
+    ``max_clip_pixels`` is in place of ``max_pixels`` for clips, which are refused without it.
+
     Raises:
+        NoClips: a clip, where there can be none.
         MissingMetadata, WrongSpec, TooManyPixels, NoIndices, WrongShape, NotFinite, IndexOutOfRange: in this order.
     """
     if latent.spec_id is None or latent.size is None:
@@ -122,6 +140,14 @@ def check(
             param="spec_id",
         )
     size = read_size(latent.size)
+    if len(size) == 3:
+        if spec.time == "none" or max_clip_pixels is None:
+            raise NoClips(
+                f"size {write_size(size)} is of a clip, and this tokenizer or route decodes pictures: name a tokenizer "
+                "of videos with ?model= (GET /v1/models), and ask /v1/decode",
+                param="size",
+            )
+        max_pixels, max_batch = max_clip_pixels, 1
     pixels = math.prod(spec.padded(size))
     refuse_pixels(1, size, pixels, max_pixels)
     if latent.indices is not None:
@@ -171,12 +197,12 @@ def refuse_tokens(latent: CheckedLatent, num_tokens: int | None, spec: LatentSpe
         )
 
 
-def refuse_pixels(batch: int, size: tuple[int, int], pixels: int, max_pixels: int) -> None:
+def refuse_pixels(batch: int, size: tuple[int, ...], pixels: int, max_pixels: int) -> None:
     """TooManyPixels if ``batch`` pictures of ``pixels`` each, after padding, are more than one request may have."""
     if batch * pixels > max_pixels:
         many = "" if batch == 1 else f" and there are {batch}"
         raise TooManyPixels(
-            f"size {size[0]},{size[1]} is {pixels} pixels after padding{many}; this server decodes up to "
+            f"size {write_size(size)} is {pixels} pixels after padding{many}; this server decodes up to "
             f"{max_pixels} in one request: "
             + ("encode a smaller picture" if batch == 1 else "send fewer at once"),
             param="size",
@@ -216,7 +242,7 @@ def _npy_dtype(array: NDArray[Any], told: str | None) -> str:  # as read_npy giv
 def _with_batch(
     parts: Mapping[str, Stored],
     shapes: Mapping[str, tuple[int, ...]],
-    size: tuple[int, int],
+    size: tuple[int, ...],
     part_of: Callable[[str], PartSpec],
 ) -> tuple[dict[str, Stored], int]:
     if set(parts) != set(shapes):
@@ -232,7 +258,7 @@ def _with_batch(
         if not part.fits(stored.array.shape[1:], shape):
             fewer = f" (or fewer tokens, {part.known_counts()})" if part.layout == "1d" else ""
             raise WrongShape(
-                f"tensor {name!r} is {list(stored.array.shape)}, but a picture of {size[0]},{size[1]} pixels has "
+                f"tensor {name!r} is {list(stored.array.shape)}, but pixels of {write_size(size)} have "
                 f"{[1, *shape]}{fewer}: send the size that belongs to the latent",
                 param=name,
                 details={"expected": [1, *shape]},
@@ -247,12 +273,12 @@ def _with_batch(
 
 
 def _check_indices(
-    parts: Mapping[str, Stored], indices: Indices, spec: LatentSpec, size: tuple[int, int], max_batch: int
+    parts: Mapping[str, Stored], indices: Indices, spec: LatentSpec, size: tuple[int, ...], max_batch: int
 ) -> CheckedLatent:
     part = coded_part(spec)
     if parts:
         raise WrongShape("the file holds indices and other tensors: send one of them", param=INDICES)
-    wanted = {INDICES: part.index_shape(spec.padded(size))}
+    wanted = {INDICES: part.index_shape(spec.padded(size), spec.shape(size)[part.name])}
     batched, batch = _with_batch({INDICES: Stored(indices, indices.dtype.name)}, wanted, size, lambda _: part)
     refuse_count(batch, max_batch, INDICES)
     found: Indices = batched[INDICES].array

@@ -1,4 +1,4 @@
-"""Sizes and shapes as text: ``"480,640"`` is a height and a width in pixels."""
+"""Sizes and shapes as text: ``"480,640"`` is a height and a width in pixels, ``"17,480,640"`` a clip of 17 frames."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ MAX_DIMENSIONS = 6
 MAX_TEXT = 32
 
 
-def read_size(text: str) -> tuple[int, int]:
-    """``"480,640"`` -> (480, 640).
+def read_size(text: str) -> tuple[int, ...]:
+    """``"480,640"`` -> (480, 640); ``"17,480,640"`` -> (17, 480, 640).
 
     Raises:
         WrongShape: anything else.
     """
     sides = _numbers(text)
-    if sides is None or len(sides) != 2 or 0 in sides:
+    if sides is None or len(sides) not in (2, 3) or 0 in sides:
         raise WrongShape(
-            f"size {text[:MAX_TEXT]!r} must be height,width in pixels, for example 480,640: send what "
-            "/v1/encode told, unchanged",
+            f"size {text[:MAX_TEXT]!r} must be height,width in pixels, for example 480,640, or of a clip "
+            "frames,height,width: send what /v1/encode told, unchanged",
             param="size",
         )
-    return sides[0], sides[1]
+    return sides
 
 
 def write_size(size: tuple[int, ...]) -> str:

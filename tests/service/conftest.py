@@ -36,12 +36,17 @@ FSQ = {"kind": "fsq", "levels": [3] * 8}
 
 
 def make_tokenizer(
-    folder: Path, seed: int, bottleneck: dict[str, Any] | None = None, **changes: object
+    folder: Path,
+    seed: int,
+    bottleneck: dict[str, Any] | None = None,
+    backbone: dict[str, Any] | None = None,
+    **changes: object,
 ) -> Path:
     """An f4c8 tokenizer with random weights; ``changes`` replace keys of its config.json."""
     config = TokenizerConfig.parse(
         {
-            "backbone": {
+            "backbone": backbone
+            or {
                 "kind": "dcae",
                 "latent_channels": 8,
                 "widths": [8, 8, 16],

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from service.engine.clip_jobs import DecodeClipJob, EncodeClipJob, ReconstructClipJob
 from service.engine.messages import DecodeJob, EncodeJob, GenerateJob, Job, PipelineJob, ReconstructJob
+from service.engine.operations.clips import DecodeClip, EncodeClip, ReconstructClip
 from service.engine.operations.decode import Decode
 from service.engine.operations.diffusers_pipeline import DiffusersPipeline
 from service.engine.operations.encode import Encode
@@ -28,4 +30,7 @@ def build(
         ReconstructJob: Reconstruct(models),
         GenerateJob: Generate(models),
         PipelineJob: DiffusersPipeline(models, outlook),
+        EncodeClipJob: EncodeClip(models, outlook),
+        ReconstructClipJob: ReconstructClip(models, outlook),
+        DecodeClipJob: DecodeClip(models, outlook),
     }

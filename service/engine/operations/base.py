@@ -51,6 +51,13 @@ class Pass:
     tiled: bool = False
 
 
+class Unfinished:
+    """What ``core`` gives for a job that wants another turn: it gets in line again, with the payload that it has."""
+
+
+UNFINISHED = Unfinished()
+
+
 class Outlook(Protocol):
     """What the worker knows of a job while it runs; for operations that make steps of their own."""
 
@@ -75,7 +82,7 @@ class Operation(Protocol[J, P]):
     def core(
         self, batch: Sequence[P], how: Pass
     ) -> Sequence[Any]:  # what ``after`` of the same operation takes
-        """The network, on the device, for payloads of equal keys; one result each."""
+        """The network, on the device, for payloads of equal keys; one result each, or UNFINISHED."""
         ...
 
     def after(self, job: J, payload: P, result: Any) -> Answer:  # as core gave it

@@ -113,7 +113,8 @@ class Encode:
             return self._indices(job, payload, result, headers)
         parts = {name: to_host(value) for name, value in result.parts.items()}
         if job.format == "png":
-            picture = latent_picture.PICTURES[job.view](next(iter(parts.values()))[0])
+            z = next(iter(parts.values()))[0]
+            picture = latent_picture.PICTURES[job.view](z[:, 0] if z.ndim == 4 else z)  # a clip of one frame
             return Answer(job.id, codecs.encode(picture, "png"), codecs.MEDIA_TYPES["png"], headers)
         metadata = {"size": wire.write_size(payload.size), "spec_id": tokenizer.spec_id}
         written = wire.write_latent(parts, metadata, file_format=job.format, dtype=job.dtype)
@@ -125,7 +126,8 @@ class Encode:
         assert result.indices is not None  # the route asks discrete tokenizers only
         array = to_host(result.indices).astype(part.index_dtype)
         if job.format == "png":
-            picture = latent_picture.index_maps(array[0], part, tokenizer.spec.padded(payload.size))
+            codes = array[0].squeeze(-3) if part.layout == "3d" else array[0]
+            picture = latent_picture.index_maps(codes, part, tokenizer.spec.padded(payload.size))
             return Answer(job.id, codecs.encode(picture, "png"), codecs.MEDIA_TYPES["png"], headers)
         metadata = {
             "size": wire.write_size(payload.size),

@@ -267,3 +267,15 @@ def test_nothing_is_lost_or_counted_twice() -> None:
             waiting.done(chosen)
     assert waiting.cost == 0
     assert waiting.wait_s("batch") == 0.0
+
+
+def test_what_goes_through_in_pieces_takes_the_room_of_a_piece() -> None:
+    queue = make(max_cost=1000, board_cost=40)
+    held = [Job(id=number, model="film", cost=300, held=15, submitted_at=0.0) for number in range(3)]
+    for one in held:
+        queue.put(one)
+    assert queue.cost == 900
+    assert boarded(queue) == [0, 1]  # two pieces have room, three have not
+    assert queue.boards[0].cost == 30
+    queue.done(0)
+    assert boarded(queue) == [2]

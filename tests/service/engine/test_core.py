@@ -16,7 +16,7 @@ from service.engine.batching import Prepared, ReadyJobs
 from service.engine.core import Core
 from service.engine.costs import Costs
 from service.engine.messages import Job
-from service.engine.operations.base import Pass
+from service.engine.operations.base import UNFINISHED, Pass
 from service.engine.task import Task
 from service.errors import TimedOut
 
@@ -180,3 +180,30 @@ def test_chores_run_until_they_are_done() -> None:
     models: Any = SimpleNamespace(device=torch.device("cpu"))
     Core(models, costs, ready, Recorder()).run()
     assert turns == [True, True, False]
+
+
+def test_what_is_not_finished_gets_in_line_again_and_others_have_their_turns() -> None:
+    left = {0: 3}
+
+    class Pieces(Network):
+        def core(self, batch: Sequence[int], how: Pass) -> Sequence[Any]:
+            results = super().core(batch, how)
+            if left.get(batch[0], 0):
+                left[batch[0]] -= 1
+                return [UNFINISHED]
+            return results
+
+    network = Pieces()
+    costs = Costs((1,), chosen=True, max_pixels=10**6, max_seconds=1.0)
+    ready: ReadyJobs[Task] = ReadyJobs(costs)
+    recorder = Recorder()
+    for number in range(3):
+        task = Task(Job(id=number, model="tiny", cost=10, submitted_at=0.0), network, payload=number)
+        ready.put(Prepared(number, ("clip", "tiny", number), 10, task))
+    ready.close()
+    models = SimpleNamespace(device=torch.device("cpu"))
+    Core(models, costs, ready, recorder).run()  # type: ignore[arg-type]  # no more is looked at
+    order = [numbers[0] for numbers, _, _ in network.passes]
+    assert sorted(order) == [0, 0, 0, 0, 1, 2]
+    assert order.index(1) < 3  # nobody waited for all of the first
+    assert recorder.results == {number: f"result {number}" for number in range(3)}
