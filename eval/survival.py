@@ -38,7 +38,7 @@ class SurvivalConfig(ReconstructConfig):
     out: Path = Field(description="folder for both evaluations")
     kills: int = Field(default=10, ge=1)
     kill_seed: int = Field(default=0, ge=0, description="of the points at which it is killed")
-    processes: tuple[int, ...] = Field(default=(1, 2), min_length=1, description="drawn from for each start")
+    processes: tuple[int, ...] = Field(default=(1, 2), min_length=1, description="of the starts, in turn")
 
     def evaluation(self, folder: str) -> ReconstructConfig:
         """The settings of one of the evaluations."""
@@ -86,8 +86,8 @@ def run(config: SurvivalConfig) -> list[Attempt]:
     _wait(_start(whole, 1), whole.out)
     draw = random.Random(config.kill_seed)
     attempts = []
-    for _ in range(config.kills):
-        count = draw.choice(config.processes)
+    for number in range(config.kills):
+        count = config.processes[number % len(config.processes)]
         more, share = draw.randrange(MOST_SHARDS_BETWEEN), draw.random()
         before = len(_shards(killed.out))
         begun = time.monotonic()

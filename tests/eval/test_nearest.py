@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from eval.nearest import SIDE, NearestPhotographs, coarse
+from tokenizer.data.folder import PictureFile
 
 
 def photographs(count: int) -> torch.Tensor:
@@ -13,7 +14,7 @@ def photographs(count: int) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, 64, 64), generator=generator, dtype=torch.uint8)
 
 
-FILES = tuple(Path(f"{index}.png") for index in range(6))
+FILES = tuple(PictureFile(Path(f"{index}.png"), f"{index}.png") for index in range(6))
 
 
 def test_copies_are_found_at_distance_zero_and_mirror_images_too() -> None:

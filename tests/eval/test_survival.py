@@ -37,6 +37,7 @@ def test_numbers_are_those_of_a_run_that_was_left_alone(
     options = {
         "tokenizer": tokenizer_folder,
         "data.path": many_pictures,
+        "data.resolution": 32,
         "data.on_corrupt": "skip",
         "also": "[dc-ae]",
         "metrics": "[psnr,ssim]",

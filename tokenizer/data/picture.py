@@ -4,7 +4,7 @@ import io
 import warnings
 from typing import BinaryIO, Protocol
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tokenizer.data.kind import PICTURES
 
@@ -56,6 +56,10 @@ def read_image(picture: Picture) -> Image.Image:
                     raise ValueError(f"{image.width}x{image.height} pixels are too many")
                 image.load()
                 return flatten(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:  # its own words name an object in memory: other words every time
+        raise ValueError(
+            f"{picture} cannot be read: cannot identify it as one of {', '.join(FORMATS)}"
+        ) from error
     except (
         OSError,
         SyntaxError,
