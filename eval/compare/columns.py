@@ -54,6 +54,12 @@ COLUMNS: dict[str, Column] = {
         4,
         "lower",
     ),
+    "frechet_patches": Column(
+        "patch Frechet",
+        "Frechet distance of patches of pixels at several scales, as they are; no network, no FID",
+        4,
+        "lower",
+    ),
     "codebooks": Column("codebooks", "indices at each position", 0, group="code"),
     "codebook_size": Column("codes", "codes of one codebook", 0, group="code"),
     "codebook_use": Column(

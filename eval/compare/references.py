@@ -15,6 +15,7 @@ from eval.compare.record import Point, ReferenceRow
 from eval.compare.settings import CompareConfig, ReferenceName
 from eval.measures import floor
 from eval.measures.picture_codecs import CODECS, CodecName, CodecSearch
+from eval.measures.patch_frechet import PatchFrechet
 from eval.measures.sharpness import Sharpness
 from eval.metrics.psnr import decibels, mean_squared_error
 from eval.report import Panel
@@ -94,7 +95,7 @@ class References:
         self, kind: ReferenceName, budget: float, bits: float, setting: str, fake: Tensor
     ) -> Reference:
         panel = Panel(self.config.metrics, self.held_out.protocol, self.config.weights, self.device)
-        sharpness = Sharpness()
+        sharpness, patches = Sharpness(), PatchFrechet()
         for real, made in zip(
             torch.split(self.held_out.real, self.config.batch_size),
             torch.split(fake, self.config.batch_size),
@@ -102,11 +103,14 @@ class References:
         ):
             panel.update(real, made)
             sharpness.update(real, made)
+            patches.update_real(real)
+            patches.update_fake(made)
         gathered = Gatherer()
         gathered.panel(panel)
         gathered.values |= {
             "bits_per_pixel": bits / self.config.resolution**2,
             "sharpness": sharpness.compute(),
+            "frechet_patches": patches.compute().mean,
         }
         row = ReferenceRow(kind=kind, budget=budget, bits=bits, setting=setting, numbers=gathered.record())
         return Reference(row, fake[list(self.held_out.shown)])

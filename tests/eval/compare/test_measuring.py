@@ -11,6 +11,7 @@ from eval.compare.measuring import measure, num_tokens
 from eval.compare.pictures import HeldOut
 from eval.compare.settings import CompareConfig
 from eval.compare.training import Trained
+from eval.measures.patch_frechet import patch_frechet
 from eval.metrics.psnr import decibels, mean_squared_error
 from eval.pixels import from_uint8, to_uint8
 from tokenizer.config import TokenizerConfig
@@ -63,7 +64,11 @@ def test_a_discrete_latent(config: Make, tmp_path: Path, presets: Path) -> None:
     settings = config(metrics=["psnr"])
     held_out = HeldOut.read(settings)
     values = measure(trained(tmp_path / "fsq"), settings, held_out, CPU).numbers.values
-    indices = load(tmp_path / "fsq").encode(from_uint8(held_out.real)).indices["z"]
+    tokenizer = load(tmp_path / "fsq")
+    latent = tokenizer.encode(from_uint8(held_out.real))
+    made = to_uint8(tokenizer.decode(latent))
+    assert values["frechet_patches"] == pytest.approx(patch_frechet(held_out.real, made).mean, rel=1e-2)
+    indices = latent.indices["z"]
     counts = torch.bincount(indices.flatten(), minlength=180).double()
     share = counts / counts.sum()
     assert (values["codebook_size"], values["codebooks"]) == (180, 1)
