@@ -77,11 +77,7 @@ class PartSpec(Config):
 
     @property
     def token_range(self) -> tuple[int, int]:
-        """The fewest and the most tokens of a 1d part; equal where the number is fixed.
-
-        Raises:
-            ValueError: if the part is a grid.
-        """
+        """The fewest and the most tokens of a 1d part, equal where the number is fixed; ValueError if it is a grid."""
         if self.num_tokens is None:
             raise ValueError(f"part {self.name!r} is a grid; it has no number of tokens")
         return self.num_tokens if isinstance(self.num_tokens, tuple) else (self.num_tokens, self.num_tokens)
@@ -104,21 +100,14 @@ class PartSpec(Config):
         return ", ".join(map(str, counts)) if listed else f"{counts[0]} to {counts[-1]}"
 
     def fits(self, shape: tuple[int, ...], full: tuple[int, ...]) -> bool:
-        """Whether a sample of ``shape`` is one of ``full``, or of a 1d part one with fewer tokens that may be.
-
-        ``full`` is what ``shape`` or ``index_shape`` gives: the largest number of tokens.
-        """
+        """Whether a sample of ``shape`` is one of ``full`` (the most tokens), or of a 1d part a shorter one."""
         if self.layout != "1d":
             return shape == full
         return len(shape) == len(full) and shape[:-1] == full[:-1] and shape[-1] in self.token_counts
 
     @property
     def index_dtype(self) -> Literal["uint16", "uint32"]:
-        """The smallest type that files and answers hold an index in.
-
-        Raises:
-            ValueError: if the part is continuous.
-        """
+        """The smallest type that files and answers hold an index in; ValueError if the part is continuous."""
         if self.codebook_size is None:
             raise ValueError(f"part {self.name!r} is continuous; it has no indices")
         return "uint16" if self.codebook_size <= 2**16 else "uint32"

@@ -14,6 +14,7 @@ from tokenizer.config import TokenizerConfig
 from tokenizer.core.config import find_preset
 from tokenizer.layers.recompute import recompute_blocks
 from tokenizer.model import Autoencoder
+from tokenizer.spec import Latent
 from tokenizer.training import TrainConfig
 
 PRESETS = Path(tokenizer.__file__).parent / "configs"
@@ -89,3 +90,39 @@ def test_blocks_are_parts_of_their_network_and_do_not_overlap(kind: str) -> None
         assert all(id(block) in inside for block in blocks)
         within = [id(module) for block in blocks for module in block.modules()]
         assert len(set(within)) == len(within)
+
+
+def rows_of_several_lengths() -> dict[str, TokenizerConfig]:
+    """Every tiny preset whose number of tokens can be chosen."""
+    found: dict[str, TokenizerConfig] = {}
+    for path in sorted(PRESETS.glob("tiny*.yaml")):
+        model = TrainConfig.load(find_preset(path.stem, PRESETS), ["data.path=pictures", "out=run"]).model
+        if model is not None and isinstance(model.backbone.num_tokens, tuple):
+            found[path.stem] = model
+    return found
+
+
+ROWS = rows_of_several_lengths()
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+@torch.no_grad()
+def test_every_allowed_number_of_tokens_decodes(name: str) -> None:
+    """The fewest, the most and one between; what is encoded for a number decodes, and so do its codes alone."""
+    torch.manual_seed(0)
+    model = ROWS[name].build().eval()
+    part = model.spec.z
+    model.spec = model.spec.with_statistics({"z": ([0.0] * part.channels, [1.0] * part.channels)})
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    counts = part.token_counts
+    for count in {counts[0], counts[len(counts) // 2], counts[-1]}:
+        latent = model.encode(x, num_tokens=count)
+        assert latent.z.shape == (1, part.channels, count)
+        x_hat = model.decode(latent, generator=torch.Generator().manual_seed(0))
+        assert x_hat.shape == x.shape
+        assert torch.isfinite(x_hat).all()
+        if latent.indices:
+            alone = model.decode(Latent({}, latent.size, indices=latent.indices))
+            torch.testing.assert_close(alone, x_hat, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="tokens, not"):
+        model.encode(x, num_tokens=counts[-1] + 1)
