@@ -7,10 +7,7 @@ and label, written whole or not at all, with a digest of its content). The same 
 interrupted: finished shards are verified and kept. The folder belongs to one latent space (spec_id).
 """
 
-import hashlib
 import json
-import logging
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,22 +15,20 @@ from typing import Any, Literal, TypedDict
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from diffusion.backbones import LatentShape
-from tokenizer.core import checkpoint, seeding
+from tokenizer.core import seeding
 from tokenizer.core.config import Config, from_cli, refusals
+from tokenizer.core.parts import Parts, spans, write_whole
 from tokenizer.data.images import Images, Sample
-from tokenizer.data.source import read_or_next
+from tokenizer.data.source import fingerprint, read_or_next
 from tokenizer.data.transforms import to_pixels
 from tokenizer.loading import load
 from tokenizer.model import Tokenizer
-
-logger = logging.getLogger(__name__)
 
 INFO = "latents.json"
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -93,13 +88,9 @@ class LatentsInfo(Config):
     pictures: str
 
     @property
-    def num_shards(self) -> int:
-        """Shards of the finished folder."""
-        return -(-self.num_images // self.shard_images)
-
-    def images_of(self, shard: int) -> range:
-        """Numbers of the pictures in a shard."""
-        return range(shard * self.shard_images, min((shard + 1) * self.shard_images, self.num_images))
+    def shards(self) -> list[range]:
+        """Numbers of the pictures in every shard of the finished folder."""
+        return spans(self.num_images, self.shard_images)
 
     @classmethod
     def read(cls, path: Path) -> "LatentsInfo":
@@ -124,11 +115,12 @@ class LatentFolder(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.info = LatentsInfo.read(path)
-        missing = [index for index in range(self.info.num_shards) if not shard_path(path, index).is_file()]
+        self._shards = shards_of(path, self.info)
+        count = len(self.info.shards)
+        missing = [index for index in range(count) if not self._shards.path(index).is_file()]
         if missing:
-            done = self.info.num_shards - len(missing)
             raise ValueError(
-                f"{path} is not finished ({done} of {self.info.num_shards} shards): run its command again"
+                f"{path} is not finished ({count - len(missing)} of {count} shards): run its command again"
             )
         self._open: dict[int, tuple[Any, Tensor]] = {}  # safetensors' slice has no published type
 
@@ -140,7 +132,7 @@ class LatentFolder(Dataset[tuple[Tensor, Tensor]]):
             raise IndexError(f"latent {index} of {len(self)}")
         shard, row = divmod(index, self.info.shard_images * self.info.copies)
         if shard not in self._open:
-            with safe_open(shard_path(self.path, shard), framework="pt") as file:
+            with safe_open(self._shards.path(shard), framework="pt") as file:
                 self._open[shard] = (file.get_slice("z"), file.get_tensor("label"))
         z, label = self._open[shard]
         return z[row : row + 1][0].float(), label[row]
@@ -184,9 +176,9 @@ class LatentOrder(Dataset[LatentSample]):
         )
 
 
-def shard_path(folder: Path, index: int) -> Path:
-    """The file of a shard."""
-    return folder / f"shard-{index:05d}.safetensors"
+def shards_of(folder: Path, info: LatentsInfo) -> Parts:
+    """The files of a folder: z (N, C, H', W') and label (N,) of a run of pictures each."""
+    return Parts(folder, {"spec_id": info.spec_id})
 
 
 def encode_folder(tokenizer: Tokenizer, config: LatentsConfig) -> LatentsInfo:
@@ -205,13 +197,13 @@ def encode_folder(tokenizer: Tokenizer, config: LatentsConfig) -> LatentsInfo:
     if (config.out / INFO).is_file():
         refuse_other(config.out, LatentsInfo.read(config.out), info)
     else:
-        _write(config.out / INFO, lambda file: file.write_text(info.model_dump_json(indent=1) + "\n"))
-    todo = [index for index in range(info.num_shards) if not is_whole(config.out, info, index)]
-    done = info.num_images - sum(len(info.images_of(index)) for index in todo)
+        write_whole(config.out / INFO, lambda file: file.write_text(info.model_dump_json(indent=1) + "\n"))
+    shards = shards_of(config.out, info)
+    todo = shards.missing(len(info.shards))
+    done = info.num_images - sum(len(info.shards[index]) for index in todo)
     with tqdm(total=info.num_images, initial=done, desc="encoding", unit="img") as bar:
         for index in todo:
-            shard = _encode_shard(tokenizer, images, info.images_of(index), info, config, bar)
-            save_shard(config.out, info, index, shard)
+            shards.save(index, _encode_shard(tokenizer, images, info.shards[index], info, config, bar))
     return info
 
 
@@ -233,10 +225,6 @@ def describe(tokenizer: Tokenizer, images: Images, config: LatentsConfig) -> Lat
     shape = tokenizer.spec.shape(size)[part.name]
     if part.layout == "3d":
         raise ValueError("generators here take latents of pictures (1d, 2d), this tokenizer's are 3d")
-    digest = hashlib.sha256()
-    for index in range(len(images)):
-        picture = images.source[index]
-        digest.update(f"{picture.name}\0{picture.num_bytes}\n".encode("utf-8", "surrogateescape"))
     return LatentsInfo(
         spec_id=tokenizer.spec_id,
         latent_shape=(shape[0], shape[1]) if part.layout == "1d" else (shape[0], shape[1], shape[2]),
@@ -247,7 +235,7 @@ def describe(tokenizer: Tokenizer, images: Images, config: LatentsConfig) -> Lat
         shard_images=config.shard_images,
         storage=config.storage,
         dtype=config.dtype,
-        pictures=digest.hexdigest(),
+        pictures=fingerprint(images.source[index] for index in range(len(images))),
     )
 
 
@@ -265,32 +253,6 @@ def refuse_other(folder: Path, found: LatentsInfo, wanted: LatentsInfo) -> None:
                 f"{folder} holds latents with {name}={before[name]}, this command makes {now[name]}: "
                 "give another out=FOLDER"
             )
-
-
-def is_whole(folder: Path, info: LatentsInfo, index: int) -> bool:
-    """Whether a shard is there and verifies; one that does not is named in a warning."""
-    path = shard_path(folder, index)
-    if not path.is_file():
-        return False
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get("tessera")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    except SafetensorError as error:
-        logger.warning("%s is damaged and made again: %s", path, error)
-        return False
-    if header != _header(info, index, tensors):
-        logger.warning("%s does not verify and is made again", path)
-        return False
-    return True
-
-
-def save_shard(folder: Path, info: LatentsInfo, index: int, tensors: dict[str, Tensor]) -> None:
-    """Write z (N, C, H', W') and label (N,) of a shard, whole or not at all."""
-    metadata = {
-        "tessera": _header(info, index, tensors)
-    }  # one key: safetensors does not keep the order of several
-    _write(shard_path(folder, index), lambda file: save_file(tensors, file, metadata=metadata))
 
 
 @torch.no_grad()
@@ -335,22 +297,6 @@ class _Readable(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         return self.images.sample(*read_or_next(self.images.source, index))
-
-
-def _header(info: LatentsInfo, index: int, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}\n".encode())
-        digest.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes())
-    return json.dumps({"spec_id": info.spec_id, "shard": index, "sha256": digest.hexdigest()}, sort_keys=True)
-
-
-def _write(path: Path, write: Any) -> None:  # a function of the path, whatever it returns
-    temporary = path.with_name(f".{path.name}.tmp")
-    write(temporary)
-    checkpoint.flush(temporary)
-    os.replace(temporary, path)
-    checkpoint.flush(path.parent)
 
 
 def main(argv: list[str] | None = None) -> None:

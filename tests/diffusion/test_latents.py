@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from diffusion.latents import INFO, LatentFolder, LatentOrder, LatentsConfig, encode_folder, main, shard_path
+from diffusion.latents import INFO, LatentFolder, LatentOrder, LatentsConfig, encode_folder, main
+from tokenizer.core.parts import Parts
 from tokenizer.data.images import Images
 from tokenizer.data.pack import PackConfig, pack
 from tokenizer.data.transforms import to_pixels
@@ -22,6 +23,10 @@ from tokenizer.loading import load, spec_id_of
 from tokenizer.model import Autoencoder
 
 Make = Callable[..., LatentsConfig]
+
+
+def shard_path(folder: Path, index: int) -> Path:
+    return Parts(folder, {}).path(index)
 
 
 def digests(folder: Path) -> dict[str, str]:
