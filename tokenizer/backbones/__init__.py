@@ -19,6 +19,7 @@ from tokenizer.backbones.epsilon_vae import EpsilonVAEConfig
 from tokenizer.backbones.fae import FAEConfig
 from tokenizer.backbones.gigatok import GigaTokConfig
 from tokenizer.backbones.kl import KLBackboneConfig
+from tokenizer.backbones.leanvae import LeanVAEConfig
 from tokenizer.backbones.litevae import LiteVAEConfig
 from tokenizer.backbones.qgvae import QGVAEConfig
 from tokenizer.backbones.query1d import Query1DConfig
@@ -40,6 +41,7 @@ BackboneConfig = Annotated[
     | FAEConfig
     | GigaTokConfig
     | KLBackboneConfig
+    | LeanVAEConfig
     | LiteVAEConfig
     | QGVAEConfig
     | Query1DConfig

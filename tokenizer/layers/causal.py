@@ -95,6 +95,7 @@ class CausalConv3d(Remembering):
         stride: the same; frames at most those of the kernel.
         first_frame_alone: whether a clip has 1 + n s frames.
         padding: in space.
+        groups: of channels that do not mix.
 
     Source: Yu et al. 2023, Language Model Beats Diffusion (MAGVIT-v2), arXiv 2310.05737, section 3.2.
     """
@@ -108,11 +109,12 @@ class CausalConv3d(Remembering):
         *,
         first_frame_alone: bool = True,
         padding: tuple[int, int, int, int] | None = None,
+        groups: int = 1,
     ) -> None:
         super().__init__()
         if stride[0] > kernel[0]:
             raise ValueError(f"a kernel of {kernel[0]} frames cannot walk {stride[0]} at a time")
-        self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride)
+        self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride, groups=groups)
         same = (kernel[2] // 2, kernel[2] // 2, kernel[1] // 2, kernel[1] // 2)
         self.padding = same if padding is None else padding
         self.past = kernel[0] - stride[0]
