@@ -161,7 +161,7 @@ def _latent_plots(part: PartRecord) -> list[str]:
     if part.eigenvalues:
         places = [(float(place), value) for place, value in enumerate(part.eigenvalues, start=1)]
         curve = Curve("eigenvalues of the channels' covariance", places)
-        found.append(chart("Eigenvalues", [curve], across=("direction", "linear"), up=("variance", "log10")))
+        found.append(chart("Eigenvalues", [curve], across=("direction", "count"), up=("variance", "log10")))
     if part.spectrum is not None:
         spectrum = part.spectrum
         points = list(zip(spectrum.frequency, spectrum.power, strict=True))
@@ -238,7 +238,7 @@ def health_chapter(health: HealthRecord) -> str:
             [
                 f"tiles of {seams.tiles}",
                 f"PSNR {seams.psnr_tiled:.2f} dB, in one piece {seams.psnr_whole:.2f}; {seams.psnr_between:.2f} "
-                f"between them; error in seams {seams.seam_ratio:.3f} times as far above the rest as in one piece",
+                f"between them; error in the seams over that elsewhere: {seams.seam_ratio:.3f} times that of one piece",
             ]
         )
     parts = ["<h2>Health under change</h2>", f"<p>Of {health.num_images} pictures.</p>"]
@@ -254,7 +254,7 @@ def health_chapter(health: HealthRecord) -> str:
             )
             for name, values in (("against the original", drift.psnr), ("against the one before", drift.step))
         ]
-        plot = chart("Generations", curves, across=("generation", "linear"), up=("PSNR in dB", "linear"))
+        plot = chart("Generations", curves, across=("generation", "count"), up=("PSNR in dB", "linear"))
         parts.append(f'<div class="plots">{plot}</div>')
     parts += _missing(health.missing)
     return "".join(parts)

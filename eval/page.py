@@ -39,8 +39,9 @@ figure div { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; gap:
 figure img { width: 100%; display: block; border-radius: 3px; }
 figcaption { font-size: .82rem; margin-top: .4rem; overflow-wrap: anywhere; }
 .wide img { max-width: 100%; }
-.scroll { overflow-x: auto; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 1.1rem; }
+.scroll { overflow-x: auto; margin-bottom: 1.2rem; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 1.1rem; }
+.plots { margin-bottom: 1rem; }
 .card { border: 1px solid var(--line); border-radius: 8px; background: var(--soft); padding: .7rem 1rem; }
 .card dl { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; margin: .4rem 0 0; }
 .card dt { font-size: .78rem; opacity: .75; }

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Literal
 
-Scale = Literal["linear", "log2", "log10"]
+Scale = Literal["linear", "count", "log2", "log10"]  # count: linear, marked at whole numbers
 PALETTE = ("#3465b0", "#c8742d", "#3b8f6b", "#a63d6d", "#7a5cc0", "#8a8a8a", "#b08a1e", "#2b8aa8")
 MOST_TICKS = 8
 
@@ -186,11 +186,17 @@ def page_of(title: str, sheet: Sheet, body: Sequence[str]) -> str:
 
 def ticks(low: float, high: float, scale: Scale) -> list[tuple[float, str]]:
     """Round numbers between two limits, given in units of the scale, with how they are written."""
-    if scale == "linear":
+    if not _is_log(scale):
         step = _round_step((high - low) / MOST_TICKS)
+        step = max(step, 1.0) if scale == "count" else step
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         return [(number * step, f"{number * step:.{digits}f}") for number in range(first, last + 1)]
+    if scale == "log10" and high - low < 2.0:
+        found = [
+            factor * 10.0**power for power in range(math.floor(low), math.ceil(high)) for factor in (1, 2, 5)
+        ]
+        return [(value, f"{value:g}") for value in found if low <= math.log10(value) <= high]
     base = 2.0 if scale == "log2" else 10.0
     every = max(1, math.ceil((high - low) / (2 * MOST_TICKS)))
     powers = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1, every)
@@ -199,7 +205,7 @@ def ticks(low: float, high: float, scale: Scale) -> list[tuple[float, str]]:
 
 def _limits(values: Sequence[float], scale: Scale, *, tight: bool) -> tuple[float, float]:
     low, high = _scaled(min(values), scale), _scaled(max(values), scale)
-    if scale != "linear":
+    if _is_log(scale):
         return low - 0.3, max(high, low + 0.5) + 0.3
     if tight:
         return low, high if high > low else low + 1.0
@@ -214,8 +220,12 @@ def _round_step(wanted: float) -> float:
     return next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= wanted * (1 - 1e-9))
 
 
+def _is_log(scale: Scale) -> bool:
+    return scale in ("log2", "log10")
+
+
 def _scaled(value: float, scale: Scale) -> float:
-    if scale == "linear":
+    if not _is_log(scale):
         return value
     return math.log2(value) if scale == "log2" else math.log10(value)
 
@@ -227,8 +237,8 @@ def _drawable(curve: Curve, across: Scale, up: Scale) -> list[tuple[tuple[float,
         for (x, y), text in zip(curve.points, says, strict=True)
         if math.isfinite(x)
         and math.isfinite(y)
-        and (across == "linear" or x > 0)
-        and (up == "linear" or y > 0)
+        and (x > 0 or not _is_log(across))
+        and (y > 0 or not _is_log(up))
     ]
 
 

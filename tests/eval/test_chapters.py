@@ -133,7 +133,14 @@ def test_every_chapter_shows_its_numbers(full: Report) -> None:
         ),
         (
             health,
-            ("a quarter turn", "error 0.2500", "1.250 times", "Generations", "off by 0.1250", "a reason"),
+            (
+                "a quarter turn",
+                "error 0.2500",
+                "1.250 times that of one piece",
+                "Generations",
+                "off by 0.1250",
+                "a reason",
+            ),
         ),
         (cost, ("5333.33", "1.234 M", "1.500 encoding, 2.500 decoding", "321 MiB", "in one piece")),
     ):

@@ -19,6 +19,8 @@ def test_ticks_are_round_and_within() -> None:
     assert [text for _, text in ticks(-1.0, 2.0, "log2")] == ["1/2", "1", "2", "4"]
     assert [value for value, _ in ticks(-2.0, 1.0, "log10")] == pytest.approx([0.01, 0.1, 1.0, 10.0])
     assert [text for _, text in ticks(0.25, 0.28, "linear")][:2] == ["0.250", "0.255"]
+    assert [text for _, text in ticks(1.0, 5.0, "count")] == ["1", "2", "3", "4", "5"]
+    assert [text for _, text in ticks(-0.2, 0.8, "log10")] == ["1", "2", "5"]
 
 
 def test_each_scale_is_even_in_its_own_way() -> None:

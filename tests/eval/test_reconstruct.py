@@ -15,7 +15,7 @@ from eval.metrics import METRICS
 from eval.metrics.psnr import PSNR, decibels, mean_squared_error
 from eval.pixels import from_uint8, to_uint8
 from eval.reconstruct import prepare, run
-from eval.report import Computed, Report
+from eval.report import Computed, Report, read_report
 from eval.round_trip import with_any_statistics
 from eval.settings import ReconstructConfig
 from eval.weights import WeightsRecord
@@ -96,6 +96,38 @@ def test_options_reach_the_job(tokenizer_folder: Path, pictures_folder: Path, tm
     assert report.tokenizer.dtype == "bfloat16"
     assert report.tokenizer.tiles == "16 pixels, overlap 4"
     assert list(report.metrics) == ["psnr"]
+
+
+def test_a_report_holds_latents_slices_and_what_was_asked_for(
+    tokenizer_folder: Path, pictures_folder: Path, tmp_path: Path
+) -> None:
+    probes = {
+        "max_images": 4, "generations": 1, "steps": [1.0], "codecs": ["jpeg"], "batch_sizes": [1], "repeats": 2
+    }  # fmt: skip
+    asked = {"health": True, "rate": True, "cost": True, "probes": probes, "slices": {"dogs": "dog"}}
+    asked |= {"metrics": ["psnr"], "also": ["dc-ae"]}
+    report = run(config(tokenizer_folder, pictures_folder, tmp_path, **asked))
+    with (tmp_path / "per_image.csv").open() as file:
+        dogs = [float(row["psnr"]) for row in csv.DictReader(file) if row["file"].startswith("dog/")]
+    assert report.slices["dogs"]["psnr"].value == pytest.approx(sum(dogs) / 4, abs=1e-3)
+    assert report.latents is not None
+    assert report.latents.normalised
+    assert report.latents.parts[0].count == 8 * 8 * 8
+    assert report.health is not None
+    assert report.cost is not None
+    assert report.rate is not None
+    assert (tmp_path / report.rate.points[0].file).is_file()
+    page = (tmp_path / "report.html").read_text()
+    for title in ("Slices", "Rate and distortion", "Latents", "Health under change", "Cost"):
+        assert f"<h2>{title}</h2>" in page
+    for name in ("report.csv", "report.md", "report.tex"):
+        assert report.protocol.hash in (tmp_path / name).read_text()
+        assert "dogs" in (tmp_path / name).read_text()
+    other = read_report(tmp_path / "dc-ae")
+    assert other.latents == report.latents
+    assert (other.health, other.rate, other.cost) == (None, None, None)
+    with pytest.raises(EvaluationError, match=r"slices\.birds"):
+        prepare(config(tokenizer_folder, pictures_folder, tmp_path, slices={"birds": "bird"}))
 
 
 def test_a_tokenizer_without_statistics_gives_the_same_numbers(
