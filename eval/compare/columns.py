@@ -54,12 +54,6 @@ COLUMNS: dict[str, Column] = {
         4,
         "lower",
     ),
-    "frechet_patches": Column(
-        "patch Frechet",
-        "Frechet distance of patches of pixels at several scales, as they are; no network, no FID",
-        4,
-        "lower",
-    ),
     "codebooks": Column("codebooks", "indices at each position", 0, group="code"),
     "codebook_size": Column("codes", "codes of one codebook", 0, group="code"),
     "codebook_use": Column(
@@ -89,6 +83,9 @@ COLUMNS: dict[str, Column] = {
     "equivariance_scale": Column(
         "shrink error", "|E(half x) - half E(x)| over |E(half x)|", 3, "lower", group="latent"
     ),
+    "equivariance_shift": Column(
+        "shift error", "|E(shifted x) - shifted E(x)| over |E(shifted x)|", 3, "lower", group="latent"
+    ),
     "psnr_rot90": Column(
         "PSNR turned",
         "dB, decoding the turned latent against the turned picture",
@@ -99,6 +96,13 @@ COLUMNS: dict[str, Column] = {
     "psnr_scale": Column(
         "PSNR shrunk",
         "dB, decoding the latent of half the size against the picture of half the size",
+        2,
+        "higher",
+        group="latent",
+    ),
+    "psnr_shift": Column(
+        "PSNR shifted",
+        "dB, decoding the latent shifted by a cell against the shifted picture",
         2,
         "higher",
         group="latent",
