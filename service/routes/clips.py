@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from service.codecs import Output
     from service.registry import ServedTokenizer
-    from service.schemas import DecodeQuery, EncodeQuery, ReconstructQuery
+    from service.schemas import DecodeQuery, DecodingQuery, EncodeQuery, ReconstructQuery
     from service.settings import Settings
     from service.state import Service
     from tokenizer.data.video_header import VideoHeader
@@ -63,6 +63,7 @@ async def encode_clip(
     """A video -> its latent."""
     if query.format == "png":
         raise InvalidParameter("format=png shows the latent of a picture: send one frame", param="format")
+    _refuse_choices(query)
     header = await asyncio.to_thread(_inspected, service, model, body)
     _check_length(model, header.frames)
     wire.check_format(model.spec, query.format, query.dtype or "float32", 1)
@@ -89,6 +90,7 @@ async def reconstruct_clip(
     """A video -> the MP4 that comes back."""
     if query.output not in (None, "mp4"):
         raise InvalidParameter("a video is answered as one: leave output out, or ask for mp4", param="output")
+    _refuse_choices(query)
     header = await asyncio.to_thread(_inspected, service, model, body)
     _check_side(header.size)
     job = ReconstructClipJob(
@@ -117,6 +119,7 @@ async def decode_clip(
     """The latent of a clip -> an MP4 or its frames."""
     frames, height, width = latent.size
     settings, output = service.settings, query.output or "mp4"
+    _refuse_choices(query)
     _check_length(model, frames)
     if frames > settings.max_frames:
         raise TooMuchVideo(
@@ -178,6 +181,13 @@ def rate_of(body: bytes, told: str | None) -> Fraction:
             param="frame_rate",
         )
     return rate.limit_denominator(100_000)
+
+
+def _refuse_choices(query: EncodeQuery | DecodingQuery) -> None:
+    """InvalidParameter for what requests may say of pictures alone."""
+    for name in ("num_tokens", "num_steps", "seed"):
+        if getattr(query, name, None) is not None:
+            raise InvalidParameter(f"{name} is of pictures: leave it out for a video", param=name)
 
 
 def _inspected(service: Service, model: ServedTokenizer, body: bytes) -> VideoHeader:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import math
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -30,14 +29,15 @@ from service.engine.clip_jobs import (
 )
 from service.engine.messages import Answer
 from service.engine.operations.base import UNFINISHED, Pass, picture_answer, to_host, to_pixels
-from tokenizer.data.video_file import Frames, read_pieces
+from service.engine.pieces import Behind, ahead, rising, taken
+from tokenizer.data.video_file import read_pieces
 from tokenizer.data.video_header import VideoRefused
 from tokenizer.data.video_writer import VideoWriter
 from tokenizer.spec import Latent
 from tokenizer.streaming import decode_stream, encode_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from service.engine.messages import Job
     from service.engine.models import Models
     from service.engine.operations.base import Outlook
+    from tokenizer.data.video_file import Frames
     from tokenizer.spec import LatentSpec
     from tokenizer.tiling import TilePlan
 
@@ -230,7 +231,8 @@ class ReconstructClip(Clips[ReconstructClipJob]):
         with Behind() as behind:
             for x_hat in decode_stream(tokenizer, latents, tiles=tiles):
                 frames = to_host(frames_of(x_hat))
-                originals, times = _taken(sent, len(frames))
+                originals, times = taken(sent, len(frames))
+                times = rising(times, last if made.frames else None)
                 last = times[-1]
                 made.squared = _added(made.squared, originals, frames)
                 behind.run(lambda: writer.write(frames, times if header.variable else None))  # noqa: B023  run before the next
@@ -315,40 +317,6 @@ class DecodeClip(Clips[DecodeClipJob]):
         return Latent(parts, size, spec_id)
 
 
-class Behind:
-    """One thing at a time in a thread of its own; the next waits for the one before."""
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "clip-writer")
-        self._running = self._thread.submit(lambda: None)
-
-    def run(self, work: Callable[[], None]) -> None:
-        """Start it when what runs is done."""
-        self.wait()
-        self._running = self._thread.submit(work)
-
-    def wait(self) -> None:
-        """Until what runs is done; its error is raised here."""
-        self._running.result()
-
-    def __enter__(self) -> Behind:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
-
-
-def ahead(items: Iterable[T]) -> Iterator[T]:
-    """The same items, the next one made in a thread while this one is used."""
-    walk = iter(items)
-    nothing = object()
-    with ThreadPoolExecutor(1, "clip-reader") as thread:
-        coming = thread.submit(next, walk, nothing)
-        while (item := coming.result()) is not nothing:
-            coming = thread.submit(next, walk, nothing)
-            yield item  # type: ignore[misc]  # the mark of the end went out above
-
-
 def frames_of(x_hat: Tensor) -> Tensor:
     """x_hat (1, 3, T, H, W) -> uint8 (T, H, W, 3), where it is."""
     return to_pixels(x_hat[0].transpose(0, 1))
@@ -372,20 +340,6 @@ def _piece(spec: LatentSpec, size: tuple[int, int], most_pixels: int) -> Callabl
     lone = 1 if spec.first_frame_alone else 0
     groups = max(1, min(most_pixels // (group * height * width), PIECE_FRAMES // group))
     return lambda number: groups * group + (0 if number else lone)
-
-
-def _taken(sent: deque[Frames], count: int) -> tuple[Pixels, tuple[Fraction, ...]]:
-    """The first ``count`` frames that were sent, out of the line."""
-    pixels: list[Pixels] = []
-    times: list[Fraction] = []
-    while len(times) < count:
-        piece = sent.popleft()
-        need = count - len(times)
-        pixels.append(piece.pixels[:need])
-        times += piece.times[:need]
-        if need < len(piece.times):
-            sent.appendleft(Frames(piece.pixels[need:], piece.times[need:]))
-    return np.concatenate(pixels), tuple(times)
 
 
 def _added(sums: tuple[float, int], a: Pixels, b: Pixels) -> tuple[float, int]:

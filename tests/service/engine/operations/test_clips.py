@@ -1,7 +1,6 @@
 """Clips through the worker in turns: what comes out is what the library gives, whatever the pieces."""
 
 import io
-import threading
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +12,7 @@ from service.engine.clip_jobs import DecodeClipJob, EncodeClipJob, ReconstructCl
 from service.engine.messages import Answer, Job
 from service.engine.models import Models
 from service.engine.operations.base import UNFINISHED, Pass, to_pixels
-from service.engine.operations.clips import Behind, Clips, DecodeClip, EncodeClip, ReconstructClip, ahead
+from service.engine.operations.clips import Clips, DecodeClip, EncodeClip, ReconstructClip
 from service.errors import ServiceError
 from service.video_errors import TruncatedVideo
 from tests.service.engine.conftest import worker_settings
@@ -162,30 +161,3 @@ def test_damage_in_the_middle_ends_the_job_alone(films: Models) -> None:
     for _ in range(2):  # whoever asks again is told the same
         with pytest.raises(TruncatedVideo, match="damaged"):
             operation.core([prepared.payload], Pass(1))
-
-
-def test_reading_ahead_and_writing_behind() -> None:
-    assert list(ahead(iter(range(20)))) == list(range(20))
-
-    def broken() -> object:
-        yield 1
-        raise ValueError("half way")
-
-    walk = ahead(broken())  # type: ignore[arg-type]
-    assert next(walk) == 1
-    with pytest.raises(ValueError, match="half way"):
-        next(walk)
-    before = threading.active_count()
-    reading = ahead(iter(range(9)))
-    next(reading)
-    reading.close()  # type: ignore[attr-defined]  # a generator
-    assert threading.active_count() == before
-    done: list[int] = []
-    with Behind() as behind:
-        for number in range(5):
-            behind.run(lambda number=number: done.append(number))  # type: ignore[misc]
-        behind.wait()
-        assert done == [0, 1, 2, 3, 4]
-        behind.run(lambda: done.index(9))  # type: ignore[arg-type,return-value]
-        with pytest.raises(ValueError, match="9"):
-            behind.wait()
