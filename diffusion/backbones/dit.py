@@ -9,7 +9,6 @@ Letters: B batch, C latent channels, H' W' latent grid, p patch, N = H'/p * W'/p
 width. A latent that is a row of L tokens has a grid of one axis, and N = L/p.
 """
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -20,9 +19,8 @@ from torch.nn import functional as F
 
 from diffusion.backbones.base import LatentShape
 from tokenizer.core.config import Config
+from tokenizer.layers.modulation import TIME_FEATURES, modulate, time_features
 
-TIME_SCALE = 1000.0  # t in [0, 1] reaches the sinusoids as 0 .. 1000, the range of the discrete-time DiT
-TIME_FEATURES = 256
 FEW_TOKENS = 64  # up to here plain products train faster on a CPU than its fused attention
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -51,19 +49,6 @@ def position_features(grid: tuple[int, ...], width: int) -> Tensor:
         angles = torch.outer(axis, frequencies)  # N D/4, or D/2 of a row
         features += [angles.sin(), angles.cos()]
     return torch.cat(features, dim=1).float()  # N D
-
-
-def time_features(t: Tensor) -> Tensor:
-    """t (B,) in [0, 1] -> cosines, then sines, of 1000 t at 128 frequencies from 1 to 1/10000: (B, 256)
-    float32.
-
-    Source: Ho et al. 2020, Denoising Diffusion Probabilistic Models, arXiv 2006.11239, as in its released
-    code.
-    """
-    half = TIME_FEATURES // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=t.device) / (half - 1)
-    angles = TIME_SCALE * t.float()[:, None] * torch.exp(-math.log(10000.0) * exponents)
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
 def rotary_features(grid: tuple[int, ...], head_width: int) -> Tensor:
@@ -167,11 +152,6 @@ class SwiGLU(nn.Module):
         gate, value = self.up(x).chunk(2, dim=-1)
         out: Tensor = self.down(F.silu(gate) * value)
         return out
-
-
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x (B, N, D) with shift and scale (B, D) of its condition."""
-    return x * (1 + scale[:, None]) + shift[:, None]
 
 
 class Block(nn.Module):
