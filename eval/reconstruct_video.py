@@ -25,6 +25,7 @@ from eval.protocols.video import video_protocol
 from eval.reconstruct import BITS_PER_RGB_PIXEL, BITS_PER_VALUE
 from eval.report import NotComputed, TokenizerRecord, check_required, write_text
 from eval.round_trip import with_any_statistics
+from eval.settings import DTYPES
 from eval.video.clips import Videos
 from eval.video.measuring import Job, film_of, measure
 from eval.video.memory import MemoryPoint, stream_memory
@@ -38,7 +39,7 @@ from eval.video.report import (
     VideoReport,
 )
 from eval.video.score import ClipScore
-from eval.video.settings import DTYPES, ReconstructVideoConfig
+from eval.video.settings import ReconstructVideoConfig
 from tokenizer.core.config import from_cli, refusals
 from tokenizer.loading import connect
 from tokenizer.model import Autoencoder

@@ -15,11 +15,12 @@ from eval.measures.video_floor import VideoFloorCode, floor_code, floor_frames
 from eval.pixels import as_seen
 from eval.progress import Progress
 from eval.protocols.video import VideoProtocol
+from eval.settings import DTYPES
 from eval.video.clips import Piece, Videos
 from eval.video.page import Film
 from eval.video.panel import ClipPanel
 from eval.video.passes import ClipPass, ClipTimes, Pairs, through_h264
-from eval.video.settings import DTYPES, ReconstructVideoConfig
+from eval.video.settings import ReconstructVideoConfig
 from tokenizer.model import Tokenizer
 from tokenizer.tiling import TilePlan
 

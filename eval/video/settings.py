@@ -3,31 +3,12 @@
 from pathlib import Path
 from typing import Literal
 
-import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from eval.settings import TilesConfig
 from eval.video.clips import VideoDataConfig
 from eval.video.i3d import VideoWeights
 from tokenizer.core.config import Config
-from tokenizer.tiling import TilePlan
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class VideoTilesConfig(Config):
-    """Encode and decode in overlapping tiles (pixels)."""
-
-    tile: int = Field(default=512, ge=1)
-    overlap: int = Field(default=128, ge=0)
-
-    @model_validator(mode="after")
-    def _fits(self) -> "VideoTilesConfig":
-        self.plan()
-        return self
-
-    def plan(self) -> TilePlan:
-        """The plan that a tokenizer takes."""
-        return TilePlan(self.tile, self.overlap)
 
 
 class ReconstructVideoConfig(Config):
@@ -47,7 +28,7 @@ class ReconstructVideoConfig(Config):
     )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    tiles: VideoTilesConfig | None = None
+    tiles: TilesConfig | None = None
     floor: bool = Field(default=True, description="measure the floor at the same number of values too")
     memory_frames: tuple[int, ...] = Field(
         default=(), description="measure the peak memory of streams of so many frames, for a plot"

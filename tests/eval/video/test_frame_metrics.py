@@ -103,7 +103,7 @@ def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_lpips_is_zero_for_equal_clips_and_its_map_is_another_number(alexnet: Path) -> None:
     weights = WeightsConfig(alexnet=alexnet)
-    real = frames(2, side=64)
+    real = frames(2, side=48)
     fake = disturbed(real, torch.tensor([10.0, 40.0]))
     found = {}
     for name in ("streaming", "wfvae"):

@@ -18,7 +18,7 @@ PROTOCOL = video_protocol("wfvae-fixed").model_copy(
     update={"interval": video_protocol("wfvae").interval.model_copy(update={"fid_resamples": 3})}
 )
 SETTINGS = FVDSettings(domain="uint8")
-CLIPS = [frames(9, seed=seed) for seed in range(5)]
+CLIPS = [frames(9, seed=seed) for seed in range(4)]
 NOISY = [disturbed(clip, torch.full((9,), 30.0), seed=seed) for seed, clip in enumerate(CLIPS)]
 
 
@@ -46,11 +46,11 @@ def features(clips: list[Tensor]) -> Tensor:
 def test_it_is_the_distance_of_the_features_in_any_pieces() -> None:
     expected = frechet_distance_of_sets(features(CLIPS), features(NOISY))
     assert expected > 0
-    for pieces in (9, 4, 1):
+    for pieces in (9, 4):
         score = fill(metric(), pieces).compute()
         assert score.value == pytest.approx(expected, rel=1e-6)
         assert score.ci95[0] <= score.value <= score.ci95[1]
-        assert score.num_clips == 5
+        assert score.num_clips == 4
     same = metric()
     for number, clip in enumerate(CLIPS):
         same.update(clip, clip, number)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.video.settings import ReconstructVideoConfig, VideoTilesConfig
+from eval.video.settings import ReconstructVideoConfig
 
 TREE = {"tokenizer": "demo", "data": {"path": "videos"}, "out": "runs"}
 
@@ -20,7 +20,3 @@ def test_defaults() -> None:
 def test_mistakes_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         ReconstructVideoConfig.parse(TREE | changes)
-
-
-def test_tiles_become_a_plan() -> None:
-    assert VideoTilesConfig(tile=64, overlap=16).plan().tile == 64
