@@ -78,7 +78,8 @@ def train_teacher(config: TeacherConfig) -> Path:
         x, y = to_pixels(batch["data"]).to(config.device), batch["label"].to(config.device)
         set_lr(optimizer, config.optim.lr_at((step - 1) * config.batch, config.images, config.batch))
         logits = network(x)
-        F.cross_entropy(logits, y, label_smoothing=config.smoothing).backward()
+        loss = F.cross_entropy(logits, y, label_smoothing=config.smoothing)
+        torch.autograd.backward(loss)
         if config.optim.max_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), config.optim.max_norm)
         optimizer.step()

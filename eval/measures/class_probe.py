@@ -31,7 +31,7 @@ def class_probe(latents: Tensor, labels: Tensor, folds: int = FOLDS) -> float:
     Raises:
         NotComputedError: if there are fewer than two classes, or too few pictures of one.
     """
-    classes, y = labels.unique(return_inverse=True)
+    classes, y = torch.unique(labels, return_inverse=True)
     if len(classes) < 2 or int(y.bincount().min()) < 2 * folds:
         raise NotComputedError(
             f"held-out pictures in at least two classes (folders) of at least {2 * folds} pictures each",

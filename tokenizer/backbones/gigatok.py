@@ -169,11 +169,8 @@ class Pixels(nn.Module):
         for index in reversed(range(len(widths))):
             self.adapt.append(AdaptiveGroupNorm(before, groups, channels))
             pairs = [before] + [widths[index]] * (blocks_per_level + 1)
-            self.levels.append(
-                nn.ModuleList(
-                    ResBlock(one, two, norm) for one, two in zip(pairs[:-1], pairs[1:], strict=True)
-                )
-            )
+            blocks = (ResBlock(one, two, norm) for one, two in zip(pairs[:-1], pairs[1:], strict=True))
+            self.levels.append(nn.Sequential(*blocks))
             self.up.append(DepthToSpace(widths[index]) if index else nn.Identity())
             before = widths[index]
         self.norm_out = norm(widths[0])
@@ -185,10 +182,7 @@ class Pixels(nn.Module):
         for block in self.mid:
             h = block(h)
         for adapt, level, up in zip(self.adapt, self.levels, self.up, strict=True):
-            h = adapt(h, style)
-            for block in level:  # type: ignore[union-attr]  # a ModuleList
-                h = block(h)
-            h = up(h)
+            h = up(level(adapt(h, style)))
         x_hat: Tensor = self.conv_out(F.silu(self.norm_out(h)))
         return x_hat
 

@@ -35,7 +35,8 @@ def hog(x: Tensor, patch: int, *, cell: int = 8, orientations: int = 9) -> Tenso
     votes = torch.zeros(*x.shape[:2], orientations, *x.shape[2:], device=x.device)
     votes.scatter_(2, index.unsqueeze(2), length.unsqueeze(2))
     cells = F.avg_pool2d(votes.flatten(1, 2), cell)  # (B, C O, H/S, W/S)
-    cells = F.normalize(cells.unflatten(1, (x.shape[1], orientations)), dim=2).flatten(1, 2)
+    cells = rearrange(cells, "b (c o) h w -> b c o h w", o=orientations)
+    cells = F.normalize(cells, dim=2).flatten(1, 2)
     side = patch // cell
     out: Tensor = rearrange(cells, "b c (h i) (w j) -> b (h w) (c i j)", i=side, j=side)
     return out
