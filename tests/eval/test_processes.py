@@ -1,4 +1,4 @@
-"""Processes of a launcher, as one of them sees it; two and three of them are started for real."""
+"""Processes of a launcher, as one of them sees it; one, two and three of them are started for real."""
 
 import json
 import os
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from eval import machine, processes
+from eval import machine, processes, reconstruct
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,8 +51,27 @@ def test_each_process_of_a_machine_has_its_gpu(monkeypatch: pytest.MonkeyPatch) 
     assert processes.own_device("auto").type == machine.pick_device("auto").type
 
 
+def launch(count: int, options: list[str]) -> None:
+    """What ``python -m torch.distributed.run --standalone --nproc-per-node COUNT -m eval.reconstruct`` does.
+
+    Processes are forked from this one, which has imported everything and computed nothing.
+    """
+    settings = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id=str(count),
+        max_restarts=0,
+        start_method="fork",
+        monitor_interval=0.05,
+    )
+    elastic_launch(settings, reconstruct.main)(options)
+
+
 @pytest.mark.slow
-def test_every_picture_once_in_three_processes_of_a_launcher(
+def test_every_picture_once_in_one_two_and_three_processes_of_a_launcher(
     tokenizer_folder: Path, pictures_folder: Path, tmp_path: Path
 ) -> None:
     options = [
@@ -62,20 +82,29 @@ def test_every_picture_once_in_three_processes_of_a_launcher(
         "batch_size=2",
         "shard_images=2",
         "device=cpu",
-        f"out={tmp_path / 'out'}",
     ]
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "3", "-m", "eval.reconstruct"]
     done = subprocess.run(
-        [sys.executable, "-m", *launcher, *options],
+        [sys.executable, __file__, str(tmp_path), *options],
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert (report["num_images"], report["speed"]["processes"]) == (8, 3)
-    names = [line.split(",")[0] for line in (tmp_path / "out" / "per_image.csv").read_text().splitlines()[1:]]
-    assert names == sorted(f"{kind}/{index}.png" for kind in ("cat", "dog") for index in range(4))
-    assert done.stdout.count("report.html") == 1  # one of them speaks
+    assert done.stdout.count("report.html") == 3  # one of them speaks
+    tables, numbers = set(), set()
+    for count in (1, 2, 3):
+        report = json.loads((tmp_path / str(count) / "report.json").read_text())
+        assert (report["num_images"], report["speed"]["processes"]) == (8, count)
+        table = (tmp_path / str(count) / "per_image.csv").read_text()
+        names = [line.split(",")[0] for line in table.splitlines()[1:]]
+        assert names == sorted(f"{kind}/{index}.png" for kind in ("cat", "dog") for index in range(4))
+        tables.add(table)
+        numbers.add(json.dumps([report["metrics"], report["data"]]))
+    assert len(tables) == len(numbers) == 1
+
+
+if __name__ == "__main__":
+    for number in (1, 2, 3):
+        launch(number, [*sys.argv[2:], f"out={sys.argv[1]}/{number}"])
