@@ -6,6 +6,7 @@ Letters: B pictures of a batch, N pictures, R resolution.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def measure(
     """
     tokenizer = AsMeasured(network, dtype, tiles)
     missing: dict[str, str] = {}
-    batches = [batch.to(device) for batch in real.split(batch_size)]
+    batches = [batch.to(device) for batch in torch.split(real, batch_size)]
     with torch.inference_mode():
         latents = [tokenizer.encode(from_uint8(batch)) for batch in batches]
 
@@ -124,19 +125,17 @@ def measure(
     found: dict[str, Any] = {"num_images": len(real), "equivariance": {}}  # plain data of HealthRecord
     for name in TRANSFORMS:
         error = EquivarianceError(name)
-        if every(
-            f"equivariance.{name}", lambda batch, latent, error=error: error.update(tokenizer, batch, latent)
-        ):
+        if every(f"equivariance.{name}", partial(error.update, tokenizer)):
             found["equivariance"][name] = error.compute()._asdict()
     drift = RoundTripDrift(generations)
     if every("drift", lambda batch, _: drift.update(tokenizer, batch)):
         values = drift.compute()
         found["drift"] = {"psnr": values.psnr, "step": values.step}
     noise = NoisePSNR(noise_strength)
-    if every("psnr_noise", lambda batch, latent: noise.update(tokenizer, batch, latent)):
+    if every("psnr_noise", partial(noise.update, tokenizer)):
         found |= {"noise": noise_strength, "psnr_noise": noise.compute()[0]}
     cycle = CycleError()
-    if every("cycle_error", lambda batch, latent: cycle.update(tokenizer, batch, latent)):
+    if every("cycle_error", partial(cycle.update, tokenizer)):
         found["cycle_error"] = cycle.compute()[0]
     plan = tiles or half_tiles(int(real.shape[-1]))
     seams, whole = SeamError(plan), AsMeasured(network, dtype)

@@ -56,7 +56,8 @@ def table(counts: NDArray[np.int64], prior: NDArray[np.float64], mass: float) ->
     found = np.floor(exact).astype(np.int64) + 1
     rest = TOTAL - int(found.sum())
     found[np.argsort(np.floor(exact) - exact, kind="stable")[:rest]] += 1  # the largest remainders
-    return found.astype(np.uint32)
+    frequencies: Table = found.astype(np.uint32)
+    return frequencies
 
 
 def encode(rows: Sequence[Row], tables: Sequence[Table]) -> Words:

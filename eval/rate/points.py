@@ -76,10 +76,10 @@ class CodedSet:
             raise EvaluationError(f"a rate needs at least 2 pictures, got {len(pictures)}")
         fitting, real = pictures[0::2], pictures[1::2]
         latents = [
-            tuple(tokenizer.encode(from_uint8(batch.to(device))) for batch in part.split(batch_size))
+            tuple(tokenizer.encode(from_uint8(batch.to(device))) for batch in torch.split(part, batch_size))
             for part in (fitting, real)
         ]
-        return cls(real, latents[0], latents[1], tuple(real.split(batch_size)))
+        return cls(real, latents[0], latents[1], tuple(torch.split(real, batch_size)))
 
 
 def settings(part: PartSpec, steps: Sequence[float]) -> list[Setting]:
