@@ -23,7 +23,6 @@ from eval.measures.depth import LatentCode, choose
 from eval.measures.equivariance import TRANSFORMS, EquivarianceError
 from eval.measures.latents import LatentMoments
 from eval.measures.patch_frechet import PatchFrechet
-from eval.measures.patch_frechet import PatchFrechet
 from eval.measures.prefix import PrefixPSNR
 from eval.measures.robustness import CycleError, NoisePSNR
 from eval.measures.sharpness import Sharpness
@@ -98,7 +97,6 @@ class Pass:
     code: LatentCode | None = None
     sharpness: Sharpness = field(default_factory=Sharpness)
     patches: PatchFrechet = field(default_factory=PatchFrechet)
-    patches: PatchFrechet = field(default_factory=PatchFrechet)
     times: list[Times] = field(default_factory=list)
     latents: list[Latent] = field(default_factory=list)
     fakes: list[Tensor] = field(default_factory=list)
@@ -120,8 +118,6 @@ class Pass:
                 fake = to_uint8(x_hat).cpu()
             self.panel.update(real, x_hat)
             self.sharpness.update(real, fake)
-            self.patches.update_real(real)
-            self.patches.update_fake(fake)
             self.patches.update_real(real)
             self.patches.update_fake(fake)
             self.moments.add(tokenizer.spec.denormalize(trip.latent.z.float()))
@@ -155,7 +151,6 @@ def measure(trained: Trained, config: CompareConfig, held_out: HeldOut, device: 
         "bits_per_value": bits / math.prod(part.shape(size)),
         "tokens": num_tokens(part, size),
         "sharpness": done.sharpness.compute(),
-        "frechet_patches": done.patches.compute().mean,
         "frechet_patches": done.patches.compute().mean,
         "latent_mean": statistics.mean,
         "latent_rms": statistics.rms,

@@ -14,8 +14,8 @@ from eval.compare.pictures import HeldOut
 from eval.compare.record import Point, ReferenceRow
 from eval.compare.settings import CompareConfig, ReferenceName
 from eval.measures import floor
-from eval.measures.picture_codecs import CODECS, CodecName, CodecSearch
 from eval.measures.patch_frechet import PatchFrechet
+from eval.measures.picture_codecs import CODECS, CodecName, CodecSearch
 from eval.measures.sharpness import Sharpness
 from eval.metrics.psnr import decibels, mean_squared_error
 from eval.report import Panel
