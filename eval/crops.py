@@ -28,6 +28,7 @@ def cropped(image: Image.Image, rule: Crop, resolution: int) -> Tensor:
     ``adm``: halve by box filter, then bicubic, as ADM does. ``pil_*``: torchvision's Resize and CenterCrop of a PIL
     picture. ``tensor_bilinear``: the same of a float tensor, antialiased. ``cv2_bilinear``: albumentations'
     SmallestMaxSize and CenterCrop, without antialiasing (OpenCV's fixed-point weights are taken in float32).
+    ``cover_lanczos``: both sides rounded after the picture was made to cover the square, as VTBench crops.
     """
     match rule:
         case "adm":
@@ -47,6 +48,13 @@ def cropped(image: Image.Image, rule: Crop, resolution: int) -> Tensor:
             return x[0, :, top : top + resolution, left : left + resolution].contiguous() * 2.0 - 1.0
         case "cv2_bilinear":
             return _cv2(image, resolution)
+        case "cover_lanczos":
+            scale = max(resolution / image.width, resolution / image.height)
+            image = image.resize(
+                (round(image.width * scale), round(image.height * scale)), _PIL["pil_lanczos"]
+            )
+            left, top = (image.width - resolution) // 2, (image.height - resolution) // 2
+            return _channels_first(image.crop((left, top, left + resolution, top + resolution)))
         case _:
             assert_never(rule)
 

@@ -3,6 +3,9 @@
 A and B are folders of reports (or their report.json). Scores by picture are compared by a paired bootstrap, which is
 far tighter than two intervals side by side: pictures differ by decibels, and both models see the same ones. Reports
 that cannot be compared are refused with every reason, and exit status 2.
+
+``python -m eval.diff OURS --published dataset=NAME [model=WORDS] [out=FILE]`` compares with the record book instead,
+see ``eval.published``.
 """
 
 import csv
@@ -15,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.errors import EvaluationError
+from eval.published import PublishedComparison, beside_published
 from eval.report import Computed, NotComputed, Report, read_report, writable, write_text
 from tokenizer.core.config import Config, refusals
 
@@ -71,16 +75,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout.write(f"{__doc__}")
         return
     with refusals("eval.diff"):
-        outs = [item.removeprefix("out=") for item in arguments if item.startswith("out=")]
-        sources = [Path(item) for item in arguments if not item.startswith("out=")]
-        if len(sources) != 2:
-            raise EvaluationError(
-                f"two reports are compared, not {len(sources)}: python -m eval.diff A B [out=FILE]"
-            )
-        made = diff(*sources)
-        for out in outs:
+        made = _compared(arguments)
+        for out in _given(arguments, "out"):
             write_text(Path(out), made.to_text())
     sys.stdout.write(made.summary())
+
+
+def _compared(arguments: Sequence[str]) -> Comparison | PublishedComparison:
+    words = [item for item in arguments if not item.startswith(("out=", "dataset=", "model=", "--published"))]
+    if "--published" not in arguments:
+        if len(words) != 2:
+            raise EvaluationError(
+                f"two reports are compared, not {len(words)}: python -m eval.diff A B [out=FILE]"
+            )
+        return diff(*map(Path, words))
+    datasets = _given(arguments, "dataset")
+    if len(words) != 1 or len(datasets) != 1:
+        raise EvaluationError(
+            "one report and one data set: python -m eval.diff OURS --published dataset=NAME"
+        )
+    models = " ".join(_given(arguments, "model")).split()
+    return beside_published(read_report(Path(words[0])), datasets[0], models)
+
+
+def _given(arguments: Sequence[str], option: str) -> list[str]:
+    return [item.removeprefix(f"{option}=") for item in arguments if item.startswith(f"{option}=")]
 
 
 def diff(a: Path, b: Path) -> Comparison:

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eval.folding import fold_norms
+from eval.pixels import clean_resize
 from eval.protocols import Resize
 from eval.weights import WeightsConfig, WeightsRecord, find, load, record
 
@@ -43,13 +45,22 @@ class ConvNormReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) -> (B, C', H', W')."""
-        h: Tensor = F.relu(self.bn(self.conv(x)))
+        return F.relu(self.linear(x), inplace=True)
+
+    def linear(self, x: Tensor) -> Tensor:
+        """The same without ReLU."""
+        h: Tensor = self.bn(self.conv(x))
         return h
 
 
 def average_pool(x: Tensor) -> Tensor:
     """3x3 mean of the neighbours that exist: TensorFlow does not count the padding."""
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def pooled(branch: ConvNormReLU, x: Tensor) -> Tensor:
+    """A 1x1 branch after the average pool; the mean of a linear map is the map of the mean, and it is narrower."""
+    return F.relu(average_pool(branch.linear(x)), inplace=True)
 
 
 def max_pool(x: Tensor) -> Tensor:
@@ -74,7 +85,7 @@ class Mixed35(nn.Module):
         """x (B, C, H, W) -> (B, 224 + pool_features, H, W)."""
         five = self.branch5x5_2(self.branch5x5_1(x))
         double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat([self.branch1x1(x), five, double, self.branch_pool(average_pool(x))], dim=1)
+        return torch.cat([self.branch1x1(x), five, double, pooled(self.branch_pool, x)], dim=1)
 
 
 class Reduction17(nn.Module):
@@ -114,7 +125,7 @@ class Mixed17(nn.Module):
         seven = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
         double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
         double = self.branch7x7dbl_5(self.branch7x7dbl_4(double))
-        return torch.cat([self.branch1x1(x), seven, double, self.branch_pool(average_pool(x))], dim=1)
+        return torch.cat([self.branch1x1(x), seven, double, pooled(self.branch_pool, x)], dim=1)
 
 
 class Reduction8(nn.Module):
@@ -142,7 +153,7 @@ class Mixed8(nn.Module):
 
     def __init__(self, in_channels: int, pool: Literal["average", "max"]) -> None:
         super().__init__()
-        self.pool = {"average": average_pool, "max": max_pool}[pool]
+        self.pool = pool
         self.branch1x1 = ConvNormReLU(in_channels, 320, 1)
         self.branch3x3_1 = ConvNormReLU(in_channels, 384, 1)
         self.branch3x3_2a = ConvNormReLU(384, 384, (1, 3), padding=(0, 1))
@@ -158,7 +169,9 @@ class Mixed8(nn.Module):
         three = self.branch3x3_1(x)
         double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
         parts = [self.branch1x1(x), self.branch3x3_2a(three), self.branch3x3_2b(three)]
-        parts += [self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double), self.branch_pool(self.pool(x))]
+        average = self.pool == "average"
+        pool = pooled(self.branch_pool, x) if average else self.branch_pool(max_pool(x))
+        parts += [self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double), pool]
         return torch.cat(parts, dim=1)
 
 
@@ -223,7 +236,8 @@ class FIDInception(nn.Module):
 class InceptionFeatures:
     """Pictures -> features, the whole way: resize, scaling, network, float32 without TF32.
 
-    Metrics of one job share it, and the last two batches' features with it: the network runs once a batch.
+    Metrics of one job share it, and the last two batches' features with it: the network runs once a batch. The
+    network given becomes this object's own: its norms are folded into its convolutions.
     """
 
     def __init__(
@@ -233,8 +247,8 @@ class InceptionFeatures:
         device: torch.device,
         resize: Resize = "tf1_bilinear_299",
     ) -> None:
-        network = network.to(device, torch.float32).to(memory_format=torch.channels_last)
-        self.network = network.eval()
+        fold_norms(network)
+        self.network = network.to(device, torch.float32).to(memory_format=torch.channels_last).eval()
         self.network.requires_grad_(False)
         self.record = record
         self.device = device
@@ -285,6 +299,10 @@ class InceptionFeatures:
             if pictures.dtype != torch.uint8:
                 raise ValueError(f"these FID features are taken of uint8 pictures, got {pictures.dtype}")
             return (tf1_resize(pictures.float(), 299) - 128.0) / 128.0
+        if self.resize == "clean_bicubic_299":
+            if pictures.dtype != torch.uint8:
+                raise ValueError(f"clean-fid resizes uint8 pictures, got {pictures.dtype}")
+            return (clean_resize(pictures.cpu(), 299).to(self.device) - 128.0) / 128.0
         unit = pictures.float() / 255.0 if pictures.dtype == torch.uint8 else (pictures.float() + 1.0) / 2.0
         x = F.interpolate(unit, size=(299, 299), mode="bilinear", align_corners=False)
         return 2.0 * x - 1.0

@@ -2,7 +2,9 @@
 
 from typing import assert_never
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from eval.protocols import Domain, Quantization
@@ -55,8 +57,42 @@ def _quantized(x: Tensor, quantization: Quantization) -> Tensor:
             if x.dtype == torch.uint8:
                 return x
             return (((_finite(x).float() + 1.0) / 2.0).clamp(0.0, 1.0) * 255.0).to(torch.uint8)
+        case "truncate_uint8_then_256":
+            # originals are scaled in float64 there, so that other grey levels move than by float32
+            pixels = (
+                (x.double() / 255.0 * 2.0 - 1.0).float() if x.dtype == torch.uint8 else _finite(x).float()
+            )
+            return resized((((pixels.clamp(-1.0, 1.0) + 1.0) / 2.0) * 255.0).to(torch.uint8).cpu(), 256)
+        case "round_uint8_then_256":
+            return resized(_quantized(x, "round_uint8").cpu(), 256)
         case _:
             assert_never(quantization)
+
+
+def resized(pictures: Tensor, side: int, resample: Image.Resampling = Image.Resampling.BILINEAR) -> Tensor:
+    """uint8 pictures (B, 3, H, W) on the CPU -> (B, 3, side, side) by PIL, which smooths and rounds."""
+    if pictures.shape[-2:] == (side, side):
+        return pictures
+    made = [
+        transforms.as_bytes(Image.fromarray(picture.permute(1, 2, 0).numpy()).resize((side, side), resample))
+        for picture in pictures
+    ]
+    return torch.stack(made).permute(0, 3, 1, 2).contiguous()
+
+
+def clean_resize(pictures: Tensor, side: int) -> Tensor:
+    """uint8 pictures (B, 3, H, W) on the CPU -> float32 (B, 3, side, side), 0 to 255, each channel alone by PIL.
+
+    Bicubic with antialiasing, clipped and not rounded.
+    Source: Parmar et al. 2022, On Aliased Resizing and Surprising Subtleties in GAN Evaluation, arXiv 2104.11222.
+    """
+    channels = pictures.flatten(0, 1).float().numpy()
+    size = (side, side)
+    made = [
+        np.asarray(Image.fromarray(channel).resize(size, Image.Resampling.BICUBIC)) for channel in channels
+    ]
+    resized_channels = torch.from_numpy(np.stack(made)).clamp(0.0, 255.0)
+    return resized_channels.view(*pictures.shape[:2], side, side)
 
 
 def _finite(x: Tensor) -> Tensor:

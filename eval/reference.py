@@ -1,8 +1,9 @@
 """A reference set as ADM's evaluator keeps it: an npz of statistics, and often of pictures.
 
-``mu``, ``sigma`` are of pooled Inception features, ``mu_s``, ``sigma_s`` of the spatial ones, ``arr_0`` holds pictures
-(N, H, W, 3) uint8. Which pictures stand behind it decides a generator's number by a factor of two or three (the
-training set of ImageNet against its validation set), so the file is named and hashed in the report.
+``mu``, ``sigma`` are of pooled Inception features, ``mu_s``, ``sigma_s`` of the spatial ones, ``mu_dinov2``,
+``sigma_dinov2`` of DINOv2's, ``arr_0`` holds pictures (N, H, W, 3) uint8. Which pictures stand behind it decides a
+generator's number by a factor of two or three (the training set of ImageNet against its validation set), so the file is
+named and hashed in the report.
 
 Letters: D features.
 """
@@ -19,7 +20,11 @@ from torch import Tensor
 from eval.metrics.sets import Output, SetComparison
 from tokenizer.core.checkpoint import sha256_of
 
-_KEYS: dict[Output, tuple[str, str]] = {"pool": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
+_KEYS: dict[Output, tuple[str, str]] = {
+    "pool": ("mu", "sigma"),
+    "spatial": ("mu_s", "sigma_s"),
+    "dinov2": ("mu_dinov2", "sigma_dinov2"),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -329,5 +329,5 @@ def _published(records: list[WeightsRecord]) -> str:
     wanted = []
     for record in records:
         entry = known.get(record.name)
-        wanted.append(entry.describe() if entry else f"{record.name} as lpips 0.1.4 ships them")
+        wanted.append(entry.describe() if entry else f"{record.name} as its package brings it")
     return "the published " + " and ".join(wanted)

@@ -11,6 +11,8 @@ import shutil
 import sys
 import tomllib
 import urllib.request
+import warnings
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,15 +26,17 @@ from eval.errors import NotComputedError
 from tokenizer.core.checkpoint import sha256_of
 from tokenizer.core.config import Config, refusals
 
-WeightsName = Literal["inception", "vgg16", "alexnet"]
+WeightsName = Literal["inception", "vgg16", "alexnet", "dinov2", "clip", "face_detector", "face_recognizer"]
 VARIABLE = "TESSERA_WEIGHTS"
 TIMEOUT_S = 30.0
 USAGE = """python -m eval.weights list | verify | import DIR | fetch [NAME ...]   [folder=DIR]
 
   list     the files that metrics read, with size, hash, licence and source, and which are in the folder
   verify   hash those in the folder; exits with 1 if one is not the published file
-  import   find published files below DIR, by their hash, and copy them into the folder
-  fetch    download NAME (all, without one) from its source into the folder; kept only if the hash is right
+  import   find published files below DIR, by their hash, and copy them into the folder; those for which no hash
+           was published by their name
+  fetch    download NAME (all that can be, without one) from its source into the folder; kept only if the hash is
+           right, where one was published
 
 The folder is folder=DIR, or the variable TESSERA_WEIGHTS; evaluations find it through the same variable or
 weights.folder=DIR.
@@ -45,11 +49,11 @@ class KnownWeights:
 
     Attributes:
         file: its name where it is published.
-        sha256: of the file, in hexadecimal.
+        sha256: of the file, in hexadecimal; empty where nobody published one, and then no copy counts as verified.
         source: the page that offers it.
-        size: in bytes.
+        size: in bytes; 0 where it is not stated.
         licence: of the weights.
-        url: of the file itself.
+        url: of the file itself; empty where it comes inside an archive.
         metrics: those that read it.
         also_named: other names under which the same bytes are published.
     """
@@ -65,7 +69,12 @@ class KnownWeights:
 
     def describe(self) -> str:
         """Name, hash and source in one line."""
-        return f"{self.file} (sha256 {self.sha256[:8]}..., from {self.source})"
+        known = f"sha256 {self.sha256[:8]}..." if self.sha256 else "no hash was published"
+        return f"{self.file} ({known}, from {self.source})"
+
+    def matches(self, digest: str) -> bool:
+        """Whether a hash is that of the published file; never where nobody published one."""
+        return bool(self.sha256) and digest == self.sha256
 
 
 def read_manifest(text: str) -> dict[WeightsName, KnownWeights]:
@@ -96,6 +105,11 @@ class WeightsConfig(Config):
     inception: Path | None = None
     vgg16: Path | None = None
     alexnet: Path | None = None
+    dinov2: Path | None = None
+    clip: Path | None = None
+    face_detector: Path | None = None
+    face_recognizer: Path | None = None
+    gemma: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +131,12 @@ class WeightsRecord:
 
 def missing(name: WeightsName) -> NotComputedError:
     """The error for a file that is not there."""
+    known = KNOWN[name]
+    how = "fetch" if known.url else "import DIR"
+    command = f"python -m eval.weights {how} {name + ' ' if known.url else ''}folder=FOLDER"
     return NotComputedError(
-        KNOWN[name].describe(),
-        f"into a folder given as weights.folder=FOLDER (python -m eval.weights fetch {name} folder=FOLDER), "
-        f"or give the file as weights.{name}=FILE",
+        known.describe(),
+        f"into a folder given as weights.folder=FOLDER ({command}), or give the file as weights.{name}=FILE",
     )
 
 
@@ -163,7 +179,8 @@ def load(name: WeightsName, config: WeightsConfig) -> tuple[dict[str, Tensor], W
     """Read a weight file into tensors on the CPU, and say what was read.
 
     ``.safetensors`` is read without pickle; anything else with torch's restricted unpickler, because this is
-    how the published files are made. Only a file that the user named is ever opened.
+    how the published files are made. An archive of TorchScript, which is a program, is opened only if its hash is
+    that of the published file. Only a file that the user named is ever opened.
 
     Raises:
         NotComputedError: see ``find``.
@@ -172,6 +189,8 @@ def load(name: WeightsName, config: WeightsConfig) -> tuple[dict[str, Tensor], W
     path = find(name, config)
     if path.suffix == ".safetensors":
         return load_file(path), record(name, path)
+    if is_script(path):
+        return _tensors_of_script(name, path), record(name, path)
     content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: not a table of tensors")
@@ -181,10 +200,29 @@ def load(name: WeightsName, config: WeightsConfig) -> tuple[dict[str, Tensor], W
     return content, record(name, path)
 
 
+def is_script(path: Path) -> bool:
+    """Whether a file is an archive of TorchScript."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(entry.endswith("/constants.pkl") for entry in archive.namelist())
+
+
+def _tensors_of_script(name: WeightsName, path: Path) -> dict[str, Tensor]:
+    if not (found := record(name, path)).verified:
+        raise ValueError(
+            f"{path} is TorchScript, a program, and not the published file (sha256 {found.sha256}): it is not opened"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript itself is deprecated; the file is not ours
+        state: dict[str, Tensor] = torch.jit.load(path, map_location="cpu").state_dict()
+    return state
+
+
 def record(name: WeightsName, path: Path) -> WeightsRecord:
     """Hash a file and compare it with the published one."""
     digest = sha256_of(path)
-    return WeightsRecord(name, path.name, digest, digest == KNOWN[name].sha256)
+    return WeightsRecord(name, path.name, digest, KNOWN[name].matches(digest))
 
 
 def table(folder: Path | None) -> str:
@@ -194,7 +232,8 @@ def table(folder: Path | None) -> str:
         here = [path for path in _places(name, folder) if path.is_file()] if folder else []
         lines += [
             f"{name}: {known.file}",
-            f"  {known.size:,} bytes, sha256 {known.sha256}",
+            f"  {f'{known.size:,} bytes' if known.size else 'size not stated'}, "
+            f"{'sha256 ' + known.sha256 if known.sha256 else 'no hash was published: no copy counts as verified'}",
             f"  for {', '.join(known.metrics)}; licence {known.licence}",
             f"  from {known.source}",
             f"  {'here: ' + str(here[0]) if here else 'not here'}",
@@ -203,14 +242,15 @@ def table(folder: Path | None) -> str:
 
 
 def verify(folder: Path) -> tuple[str, bool]:
-    """Hash every file of the manifest that the folder holds: (lines for people, whether all of them are right)."""
+    """Hash every file of the manifest that the folder holds: (lines for people, whether none of them is wrong)."""
     lines, right = [], True
     for name in KNOWN:
         for path in _places(name, folder):
             if path.is_file():
                 found = record(name, path)
-                right &= found.verified
+                right &= found.verified or not KNOWN[name].sha256
                 verdict = "the published file" if found.verified else "NOT the published file"
+                verdict = verdict if KNOWN[name].sha256 else "no hash was published to compare with"
                 lines.append(f"{name}: {path.name}: {verdict} (sha256 {found.sha256})")
     return "\n".join(lines or [f"{folder} holds no file of the manifest"]) + "\n", right
 
@@ -223,11 +263,10 @@ def import_files(source: Path, folder: Path) -> list[str]:
     """
     if not source.is_dir():
         raise ValueError(f"{source}: no such folder")
-    by_size = {known.size: name for name, known in KNOWN.items()}
     taken: list[str] = []
     for path in sorted(source.rglob("*")):
-        name = by_size.get(path.stat().st_size) if path.is_file() else None
-        if name is None or name in taken or sha256_of(path) != KNOWN[name].sha256:
+        name = _known_as(path) if path.is_file() else None
+        if name is None or name in taken:
             continue
         with path.open("rb") as stream:
             _keep(stream, name, folder)
@@ -237,14 +276,32 @@ def import_files(source: Path, folder: Path) -> list[str]:
     return taken
 
 
+def _known_as(path: Path) -> WeightsName | None:
+    """Which published file this is: by size, where stated, and hash; by name where there is no hash."""
+    digest = ""
+    for name, known in KNOWN.items():
+        if not known.sha256:
+            if path.name in (known.file, *known.also_named):
+                return name
+        elif path.stat().st_size == known.size or (not known.size and path.suffix == Path(known.file).suffix):
+            digest = digest or sha256_of(path)
+            if known.matches(digest):
+                return name
+    return None
+
+
 def fetch(names: Iterable[WeightsName], folder: Path) -> None:
     """Download files from their sources; one that does not have the published hash is not kept.
 
     Raises:
-        ValueError: for another hash.
+        ValueError: for another hash, or a file that comes inside an archive.
         OSError: if the network does not answer.
     """
     for name in names:
+        if not KNOWN[name].url:
+            raise ValueError(
+                f"{name} comes inside an archive: take it from {KNOWN[name].source}, then import DIR"
+            )
         with urllib.request.urlopen(KNOWN[name].url, timeout=TIMEOUT_S) as stream:
             _keep(stream, name, folder)
 
@@ -256,7 +313,7 @@ def _keep(stream: IO[bytes], name: WeightsName, folder: Path) -> None:
     try:
         with temporary.open("wb") as file:
             shutil.copyfileobj(stream, file)
-        if (found := record(name, temporary)).verified:
+        if (found := record(name, temporary)).verified or not KNOWN[name].sha256:
             os.replace(temporary, folder / KNOWN[name].file)
         else:
             raise ValueError(f"{name}: what came has sha256 {found.sha256}, not {KNOWN[name].sha256}")
@@ -294,8 +351,9 @@ def _act(action: str, words: list[str], folder: Path) -> bool:
             taken = import_files(Path(source), folder)
             sys.stdout.write(f"{', '.join(taken)} -> {folder}\n")
         case "fetch", _ if set(words) <= set(KNOWN):
-            fetch([name for name in KNOWN if name in words or not words], folder)
-            sys.stdout.write(f"{', '.join(words or KNOWN)} -> {folder}\n")
+            wanted = [name for name in KNOWN if name in words or (not words and KNOWN[name].url)]
+            fetch(wanted, folder)
+            sys.stdout.write(f"{', '.join(wanted)} -> {folder}\n")
         case "fetch", _:
             raise ValueError(f"no weights {', '.join(words)}: there are {', '.join(KNOWN)}")
         case _:

@@ -1,7 +1,9 @@
-"""Frechet distance between two sets of pictures as Gaussians in a feature space: rFID, gFID and sFID.
+"""Frechet distance between two sets of pictures as Gaussians in a feature space: rFID, gFID, sFID and FD_DINOv2.
 
 Sources: Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule, arXiv 1706.08500, equation 6; sFID:
-    Nash et al. 2021, Generating Images with Sparse Representations, arXiv 2103.03841.
+    Nash et al. 2021, Generating Images with Sparse Representations, arXiv 2103.03841; FD_DINOv2: Stein et al. 2023,
+    Exposing Flaws of Generative Model Evaluation Metrics, arXiv 2306.04675, as measured by Karras et al. 2024,
+    arXiv 2312.02696.
 
 Letters: N and M pictures, D features.
 """
@@ -11,6 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from eval.encoders import load_dinov2
 from eval.frechet import Moments, frechet_distance_of_gaussians, frechet_distance_of_sets, is_few
 from eval.metrics.score import Score
 from eval.metrics.sets import SetComparison, around, load_comparison
@@ -119,4 +122,24 @@ def load_sfid(protocol: EvaluationProtocol, weights: WeightsConfig, device: torc
         partial(frechet_score, protocol, paired=False),
         output="spatial",
         score_to_gaussian=partial(frechet_score_to_gaussian, protocol),
+    )
+
+
+def load_fd_dinov2(
+    protocol: EvaluationProtocol, weights: WeightsConfig, device: torch.device
+) -> SetComparison:
+    """The same distance in the class token of DINOv2 ViT-L/14, 1024 features that were not learned from labels.
+
+    Raises:
+        NotComputedError: if its weights or timm are not on this machine.
+    """
+    encoder = load_dinov2(weights, device, protocol.fd_dinov2.resize)
+    return SetComparison(
+        protocol,
+        encoder,
+        (encoder.record,),
+        partial(frechet_score, protocol, paired=False),
+        output="dinov2",
+        score_to_gaussian=partial(frechet_score_to_gaussian, protocol),
+        domain="uint8",
     )

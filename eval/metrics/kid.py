@@ -2,7 +2,7 @@
 
 Source: Binkowski et al. 2018, Demystifying MMD GANs, arXiv 1801.01401, section 4 (kernel (x.y / D + 1)^3).
 
-Letters: N and M pictures, D features, G blocks.
+Letters: N and M pictures, D features.
 """
 
 from functools import partial
@@ -11,13 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eval import mmd
 from eval.metrics.score import Score
 from eval.metrics.sets import SetComparison, around, load_comparison
 from eval.protocols import EvaluationProtocol
 from eval.weights import WeightsConfig
-
-BLOCKS = 20
-ROWS_OF_THE_SPREAD = 10_000
 
 
 def polynomial_kernel(x: Tensor, y: Tensor, *, degree: int = 3, coefficient: float = 1.0) -> Tensor:
@@ -27,15 +25,8 @@ def polynomial_kernel(x: Tensor, y: Tensor, *, degree: int = 3, coefficient: flo
 
 def squared_mmd(x: Tensor, y: Tensor, *, degree: int = 3, coefficient: float = 1.0) -> float:
     """The unbiased estimate from all pairs of x (N, D) and y (M, D); it may be below 0."""
-    x, y = x.double(), y.double()
-    own_x = polynomial_kernel(x, x, degree=degree, coefficient=coefficient)
-    own_y = polynomial_kernel(y, y, degree=degree, coefficient=coefficient)
-    cross = polynomial_kernel(x, y, degree=degree, coefficient=coefficient)
-    n, m = len(x), len(y)
-    return float(
-        (own_x.sum() - own_x.trace()) / (n * (n - 1))
-        + (own_y.sum() - own_y.trace()) / (m * (m - 1))
-        - 2.0 * cross.mean()
+    return mmd.squared_mmd(
+        x, y, partial(polynomial_kernel, degree=degree, coefficient=coefficient), unbiased=True
     )
 
 
@@ -54,43 +45,9 @@ def kid_of_subsets(
 
 
 def jackknife_std(x: Tensor, y: Tensor, *, degree: int = 3, coefficient: float = 1.0) -> float:
-    """Standard error of the estimate from all pairs, by leaving out one of G blocks of both sets at a time.
-
-    One pass over the kernel gives the sums between blocks, and from those every estimate without a block. Beyond
-    10,000 rows an even choice of them stands for all, and the variance is scaled down.
-    Source: Efron 1979, Bootstrap Methods: Another Look at the Jackknife, Annals of Statistics 7(1).
-    """
-    rows = min(len(x), len(y))
-    blocks = min(BLOCKS, rows // 2)
-    if blocks < 2:
-        return float("nan")
-    kept_x, kept_y = (table[_evenly(len(table))].double().chunk(blocks) for table in (x, y))
-    blocks = min(len(kept_x), len(kept_y))
-    own_x, own_y, cross = (torch.zeros(blocks, blocks, dtype=torch.float64) for _ in range(3))
-    for i in range(blocks):
-        for j in range(blocks):
-            for sums, first, second, own in (
-                (own_x, kept_x, kept_x, True),
-                (own_y, kept_y, kept_y, True),
-                (cross, kept_x, kept_y, False),
-            ):
-                kernel = polynomial_kernel(first[i], second[j], degree=degree, coefficient=coefficient)
-                sums[i, j] = kernel.sum() - (kernel.trace() if own and i == j else 0.0)
-    sizes_x = torch.tensor([len(part) for part in kept_x[:blocks]], dtype=torch.float64)
-    sizes_y = torch.tensor([len(part) for part in kept_y[:blocks]], dtype=torch.float64)
-    estimates = []
-    for out in range(blocks):
-        keep = [block for block in range(blocks) if block != out]
-        n, m = sizes_x[keep].sum(), sizes_y[keep].sum()
-        inside = own_x[keep][:, keep].sum() / (n * (n - 1)) + own_y[keep][:, keep].sum() / (m * (m - 1))
-        estimates.append(inside - 2.0 * cross[keep][:, keep].sum() / (n * m))
-    spread = torch.stack(estimates).std(correction=0) * (blocks - 1) ** 0.5
-    return float(spread * (min(rows, ROWS_OF_THE_SPREAD) / rows) ** 0.5)
-
-
-def _evenly(count: int) -> Tensor:
-    kept = min(count, ROWS_OF_THE_SPREAD)
-    return torch.arange(kept) * count // kept
+    """Standard error of the estimate from all pairs, see ``eval.mmd``."""
+    kernel = partial(polynomial_kernel, degree=degree, coefficient=coefficient)
+    return mmd.jackknife_std(x, y, kernel, unbiased=True)
 
 
 def kid_score(protocol: EvaluationProtocol, real: Tensor, fake: Tensor) -> Score:
@@ -109,7 +66,7 @@ def kid_score(protocol: EvaluationProtocol, real: Tensor, fake: Tensor) -> Score
         "subsets": subsets,
         "subset_size": size,
         "std_of_subsets": float(np.std(values)),
-        "interval": f"value +- 1.96 standard errors by the jackknife over {BLOCKS} blocks",
+        "interval": f"value +- 1.96 standard errors by the jackknife over {mmd.BLOCKS} blocks",
     }
     return Score(value, around(value, spread), len(fake), details)
 

@@ -86,11 +86,13 @@ class LPIPS:
 
     @torch.inference_mode()
     def update(self, real: Tensor, fake: Tensor, keys: Sequence[int] | None = None) -> None:
-        """Add pairs: pictures (B, 3, H, W) both; the network sees them in [-1, 1]."""
+        """Add pairs: pictures (B, 3, H, W) both; the network sees them in [-1, 1], or as the protocol mistakes."""
         check_pair(real, fake, self.domain)
         x, x_hat = real.to(self.device), fake.to(self.device)
         if self.domain == "uint8":
             x, x_hat = from_uint8(x), from_uint8(x_hat)
+        if self.protocol.lpips.fed == "zero_to_one":
+            x, x_hat = (x + 1.0) / 2.0, (x_hat + 1.0) / 2.0
         with full_float32():
             values = self.network(x, x_hat)
         self._values.add(values.flatten().double().cpu(), keys)

@@ -136,3 +136,31 @@ def bootstrap_mean(values: Sequence[float], *, resamples: int, seed: int) -> tup
     means = [float(array[draw.integers(0, len(array), len(array))].mean()) for _ in range(resamples)]
     low, high = np.percentile(means, (2.5, 97.5))
     return (min(float(low), mean), max(float(high), mean))
+
+
+def ratio_score(
+    amounts: Sequence[float],
+    counts: Sequence[float],
+    *,
+    resamples: int,
+    seed: int,
+    details: Mapping[str, float | int | str] | None = None,
+) -> Score:
+    """The sum of amounts over the sum of counts, one of each a picture, with a bootstrap interval over pictures.
+
+    Raises:
+        ValueError: if there are no pictures, or nothing was counted in any of them.
+    """
+    above, below = np.asarray(amounts, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    if not len(below) or not below.sum() > 0:
+        raise ValueError("nothing was counted in the pictures of this metric")
+    value = float(above.sum() / below.sum())
+    draw = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(resamples):
+        rows = draw.integers(0, len(below), len(below))
+        if (total := below[rows].sum()) > 0:
+            drawn.append(float(above[rows].sum() / total))
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    interval = (min(float(low), value), max(float(high), value))
+    return Score(value, interval, len(below), details=dict(details or {}))

@@ -17,7 +17,7 @@ from eval.protocols import Domain, EvaluationProtocol
 from eval.rows import Rows
 from eval.weights import WeightsConfig, WeightsRecord
 
-Output = Literal["pool", "spatial", "logits"]
+Output = Literal["pool", "spatial", "logits", "dinov2", "clip"]
 
 
 class SetComparison:
@@ -30,7 +30,8 @@ class SetComparison:
         score: features of the real set (N, D) and the fake one (M, D) -> the score.
         higher_is_better: the direction of improvement.
         needs_real: whether the score reads the real pictures at all.
-        output: which of the network's outputs ``extract`` gives.
+        output: which features ``extract`` gives: Inception's (pool, spatial, logits), or those of another network.
+        domain: the form of the pictures; the protocol's for FID, unless another is given.
         score_to_gaussian: mean and covariance of a reference, and features of the fake set -> the score; none
             where a metric needs the reference's pictures.
     """
@@ -46,6 +47,7 @@ class SetComparison:
         needs_real: bool = True,
         output: Output = "pool",
         score_to_gaussian: Callable[[Tensor, Tensor, Tensor], Score] | None = None,
+        domain: Domain | None = None,
     ) -> None:
         self.protocol = protocol
         self.extract = extract
@@ -55,13 +57,14 @@ class SetComparison:
         self.needs_real = needs_real
         self.output: Output = output
         self.score_to_gaussian = score_to_gaussian
+        self._domain: Domain = domain or protocol.fid.domain
         self._real = Rows()
         self._fake = Rows()
 
     @property
     def domain(self) -> Domain:
         """The form of the pictures that ``update`` takes."""
-        return self.protocol.fid.domain
+        return self._domain
 
     def update(self, real: Tensor, fake: Tensor, keys: Sequence[int] | None = None) -> None:
         """Add pairs: pictures (B, 3, H, W) both, in the form of ``domain``."""

@@ -19,6 +19,7 @@ from eval.rows import Rows
 from eval.weights import WeightsRecord
 
 K1, K2 = 0.01, 0.03
+LEVELS = 255
 
 
 def ssim(real: Tensor, fake: Tensor, settings: SSIMSettings | None = None) -> Tensor:
@@ -32,6 +33,42 @@ def ssim(real: Tensor, fake: Tensor, settings: SSIMSettings | None = None) -> Te
     x, y = _values(real, settings), _values(fake, settings)
     luminance, structure = _terms(x, y, settings)
     return (luminance * structure).flatten(1).mean(dim=1).cpu()
+
+
+def ssim_of_ranges(real: Tensor, fake: Tensor, settings: SSIMSettings) -> Tensor:
+    """Extremes and SSIM of each pair of bytes under every data range that its batch may turn out to have.
+
+    Where the range comes from the other pictures of a batch, this is what a picture can say alone: (B, 4 + 255)
+    float64 on the CPU, the smallest and the largest value of ``real`` and of ``fake``, then SSIM under a range of 1
+    to 255 grey levels; NaN below the pair's own.
+    """
+    check_pair(real, fake, settings.domain)
+    rows = []
+    for x, y in zip(real, fake, strict=True):
+        ends = [float(value) for side in (x, y) for value in (side.min(), side.max())]
+        own = int(max(ends[1] - ends[0], ends[3] - ends[2], 1.0))
+        mean_x, mean_y, variance_x, variance_y, covariance = _moments(
+            x.unsqueeze(0).double(), y.unsqueeze(0).double(), settings
+        )
+        products, squares = 2 * mean_x * mean_y, mean_x.square() + mean_y.square()
+        covariances, variances = 2 * covariance, variance_x + variance_y
+        values = [float("nan")] * (own - 1)
+        for data_range in range(own, LEVELS + 1):
+            c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
+            above, below = (products + c1).mul_(covariances + c2), (squares + c1).mul_(variances + c2)
+            values.append(float(above.div_(below).mean()))
+        rows.append(torch.tensor(ends + values, dtype=torch.float64))
+    return torch.stack(rows)
+
+
+def in_batches(rows: Tensor, size: int) -> list[float]:
+    """SSIM of each picture from the rows of ``ssim_of_ranges`` (N, 259), its range that of its batch in order."""
+    values: list[float] = []
+    for part in torch.split(rows, size):
+        spans = [part[:, at + 1].max() - part[:, at].min() for at in (0, 2)]
+        data_range = int(max(*spans, torch.tensor(1.0)))
+        values += part[:, 3 + data_range].tolist()
+    return values
 
 
 def ms_ssim(
@@ -80,6 +117,11 @@ def _values(pictures: Tensor, settings: SSIMSettings) -> Tensor:
 
 def _terms(x: Tensor, y: Tensor, settings: SSIMSettings) -> tuple[Tensor, Tensor]:
     """The luminance and the structure term at every position, (B, 3, H', W')."""
+    return _ratios(_moments(x, y, settings), settings.data_range)
+
+
+def _moments(x: Tensor, y: Tensor, settings: SSIMSettings) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Means, variances and covariance at every position, each (B, 3, H', W')."""
     window = settings.window
     if min(x.shape[-2:]) < window:
         raise ValueError(f"SSIM needs sides of at least {window} pixels, got {tuple(x.shape[-2:])}")
@@ -94,7 +136,14 @@ def _terms(x: Tensor, y: Tensor, settings: SSIMSettings) -> tuple[Tensor, Tensor
     if settings.covariance == "sample":
         factor = window**2 / (window**2 - 1)
         variance_x, variance_y, covariance = variance_x * factor, variance_y * factor, covariance * factor
-    c1, c2 = (K1 * settings.data_range) ** 2, (K2 * settings.data_range) ** 2
+    return mean_x, mean_y, variance_x, variance_y, covariance
+
+
+def _ratios(
+    moments: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], data_range: float
+) -> tuple[Tensor, Tensor]:
+    mean_x, mean_y, variance_x, variance_y, covariance = moments
+    c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)
     structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
     return luminance, structure
@@ -132,7 +181,8 @@ class SSIM:
 
     def update(self, real: Tensor, fake: Tensor, keys: Sequence[int] | None = None) -> None:
         """Add pairs: pictures (B, 3, H, W) both."""
-        self._values.add(ssim(real, fake, self.settings), keys)
+        of_batches = self.settings.range_of_batches is not None
+        self._values.add((ssim_of_ranges if of_batches else ssim)(real, fake, self.settings), keys)
 
     def merge(self, other: Self) -> None:
         """Add what ``other`` saw."""
@@ -140,8 +190,10 @@ class SSIM:
 
     def compute(self) -> Score:
         """Mean over pictures, at most 1."""
-        interval = self.protocol.interval
-        return mean_score(self._values.table().tolist(), resamples=interval.resamples, seed=interval.seed)
+        interval, size = self.protocol.interval, self.settings.range_of_batches
+        table = self._values.table()
+        values = table.tolist() if size is None else in_batches(table, size)
+        return mean_score(values, resamples=interval.resamples, seed=interval.seed)
 
 
 class MSSSIM:

@@ -12,10 +12,12 @@ from eval.protocols.settings import (
     EvaluationProtocol,
     FIDSettings,
     InceptionScoreSettings,
+    InterpolationSettings,
     LPIPSSettings,
     MSSSIMSettings,
     PSNRSettings,
     SSIMSettings,
+    TextSettings,
 )
 
 OnCorrupt = Literal["fail", "skip"]
@@ -246,10 +248,10 @@ def adm_gfid(resolution: int, on_corrupt: OnCorrupt) -> EvaluationProtocol:
 
 
 def edm2(resolution: int, on_corrupt: OnCorrupt) -> EvaluationProtocol:
-    """EDM2 (NVlabs/edm2): gFID in float64 against statistics of the training pictures; FD of DINOv2 is not built here.
+    """EDM2 (NVlabs/edm2): gFID and FD of DINOv2 in float64 against statistics of the training pictures.
 
     Quirk: the published figure is the smallest of three runs of 50,000; this measures one run. Its references are
-    pickles, which are never read: give an npz with ``mu`` and ``sigma``.
+    pickles, which are never read: give an npz with ``mu``, ``sigma``, ``mu_dinov2`` and ``sigma_dinov2``.
     Source: Karras et al. 2024, Analyzing and Improving the Training Dynamics of Diffusion Models, arXiv 2312.02696.
     """
     return EvaluationProtocol(
@@ -259,7 +261,80 @@ def edm2(resolution: int, on_corrupt: OnCorrupt) -> EvaluationProtocol:
         fid=FIDSettings(gfid_reference="npz"),
         reconstruction=(),
         generation=("gfid", "fd_dinov2"),
-        unavailable=("fd_dinov2",),
+    )
+
+
+def vtbench(resolution: int, on_corrupt: OnCorrupt) -> EvaluationProtocol:
+    """VTBench (huaweilin/VTBench, its evaluation script): Lanczos crop, PNGs, everything brought to 256 before metrics.
+
+    Quirks: both PNGs are truncated (95 of 256 grey levels of the original itself move) and resized to 256 by
+    PIL's bilinear filter whatever their size; PSNR is pooled, its range the brightest value of the originals; SSIM's
+    range is that of each batch of eight; LPIPS of AlexNet is fed [0, 1]; word error counts characters over words.
+    FID of its sets of 100 says nothing (2048 features). ``vtbench-fixed`` has none of these. Text is read by
+    Gemma 3 12B in both pictures, enlarged to 1024. Departures: torchmetrics' behaviour is that of versions before 1.8,
+    the only ones that run the script; half of its models are normalised to [0, 1], where truncation moves other levels.
+    Source: Lin et al. 2025, VTBench: Evaluating Visual Tokenizers for Autoregressive Generation, arXiv 2505.13439.
+    """
+    return EvaluationProtocol(
+        name="vtbench",
+        resolution=resolution,
+        on_corrupt=on_corrupt,
+        crop="cover_lanczos",
+        quantization="truncate_uint8_then_256",
+        psnr=PSNRSettings(average="pooled", range_from="largest_original"),
+        ssim=SSIMSettings(padding="reflect", range_of_batches=8),
+        lpips=LPIPSSettings(fed="zero_to_one"),
+        text=TextSettings(reader="gemma", side=1024, word_error="characters"),
+        reconstruction=("psnr", "ssim", "lpips_alex", "rfid"),
+    )
+
+
+def vtbench_fixed(resolution: int, on_corrupt: OnCorrupt) -> EvaluationProtocol:
+    """``vtbench`` with PSNR per picture, right ranges, rounding, errors in words, metrics at the model's own size."""
+    changes = {
+        "name": "vtbench-fixed",
+        "quantization": "round_uint8",
+        "psnr": PSNRSettings(),
+        "ssim": SSIMSettings(padding="reflect"),
+        "lpips": LPIPSSettings(),
+        "text": TextSettings(reader="gemma", side=1024),
+    }
+    return vtbench(resolution, on_corrupt).model_copy(update=changes)
+
+
+def clean_fid(resolution: int, on_corrupt: OnCorrupt) -> EvaluationProtocol:
+    """clean-fid (GaParmar/clean-fid): Inception sees PIL's antialiased bicubic resize of floats, without rounding.
+
+    Departure: its network is a TorchScript of the same TensorFlow weights; ours is the port of pytorch-fid.
+    Source: Parmar et al. 2022, On Aliased Resizing and Surprising Subtleties in GAN Evaluation, arXiv 2104.11222.
+    """
+    return EvaluationProtocol(
+        name="clean-fid",
+        resolution=resolution,
+        on_corrupt=on_corrupt,
+        fid=FIDSettings(resize="clean_bicubic_299"),
+        reconstruction=("rfid", "kid"),
+        generation=("gfid", "kid"),
+    )
+
+
+def ifid(resolution: int, on_corrupt: OnCorrupt) -> EvaluationProtocol:
+    """iFID's published code (tongdaxu): one of the ten nearest latents, half of the way on a sphere, decoded, FID.
+
+    The neighbour is drawn by softmax of the mean squared error, negative, which is nearly even among ten. FID sees
+    unclamped floats by PyTorch's resize; the reference are the validation pictures, the neighbours training pictures.
+    Departures: the posterior's mode; the draw is ours. ``eval.interpolation`` under other protocols takes the nearest
+    one, as the paper defines it.
+    Source: Xu et al. 2026, Making Reconstruction FID Predictive of Diffusion Generation FID, arXiv 2603.05630.
+    """
+    return EvaluationProtocol(
+        name="ifid",
+        resolution=resolution,
+        on_corrupt=on_corrupt,
+        crop="pil_bilinear",
+        fid=FIDSettings(resize="pytorch_bilinear_299", domain="float"),
+        interpolation=InterpolationSettings(neighbours=10),
+        reconstruction=("rfid",),
     )
 
 
@@ -268,8 +343,10 @@ PROTOCOLS: dict[str, Callable[[int, OnCorrupt], EvaluationProtocol]] = {
     "adm-gfid": adm_gfid,
     "bsq": bsq,
     "bsq-fixed": bsq_fixed,
+    "clean-fid": clean_fid,
     "dc-ae": dc_ae,
     "edm2": edm2,
+    "ifid": ifid,
     "ldm": ldm,
     "llamagen": llamagen,
     "llamagen-fixed": llamagen_fixed,
@@ -280,6 +357,8 @@ PROTOCOLS: dict[str, Callable[[int, OnCorrupt], EvaluationProtocol]] = {
     "titok-fixed": titok_fixed,
     "vavae": vavae,
     "vavae-fixed": vavae_fixed,
+    "vtbench": vtbench,
+    "vtbench-fixed": vtbench_fixed,
 }
 
 

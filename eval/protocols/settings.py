@@ -17,9 +17,13 @@ Domain = Literal["uint8", "clamped", "float"]
 
 ``uint8``: quantized as the protocol says. ``clamped``: float in [-1, 1]. ``float``: as decoded.
 """
-Crop = Literal["adm", "pil_bilinear", "pil_bicubic", "pil_lanczos", "tensor_bilinear", "cv2_bilinear"]
-Quantization = Literal["round_uint8", "truncate_uint8", "truncate_unit_uint8"]
-Resize = Literal["tf1_bilinear_299", "pytorch_bilinear_299"]
+Crop = Literal[
+    "adm", "pil_bilinear", "pil_bicubic", "pil_lanczos", "tensor_bilinear", "cv2_bilinear", "cover_lanczos"
+]
+Quantization = Literal[
+    "round_uint8", "truncate_uint8", "truncate_unit_uint8", "truncate_uint8_then_256", "round_uint8_then_256"
+]
+Resize = Literal["tf1_bilinear_299", "pytorch_bilinear_299", "clean_bicubic_299"]
 
 
 def _later(default: Any, **more: Any) -> Any:  # pydantic's own Field has no narrower type
@@ -30,8 +34,11 @@ class PSNRSettings(Config):
     """PSNR of each picture, then the mean; the pooled value stands beside it."""
 
     data_range: float = 255.0
-    average: Literal["per_image"] = "per_image"
+    average: Literal["per_image", "pooled"] = "per_image"
     domain: Domain = _later("uint8")
+    range_from: Literal["fixed", "largest_original"] = _later(
+        "fixed", description="largest_original: the brightest value of all originals, in place of data_range"
+    )
 
 
 class SSIMSettings(Config):
@@ -51,6 +58,9 @@ class SSIMSettings(Config):
     low: float = _later(0.0)
     high: float = _later(255.0)
     domain: Domain = _later("uint8")
+    range_of_batches: int | None = _later(
+        None, description="the data range is that of the pictures of a batch so large, instead of data_range"
+    )
 
 
 SSIM_IMPLEMENTATIONS: dict[str, SSIMSettings] = {
@@ -73,6 +83,9 @@ class LPIPSSettings(Config):
 
     version: Literal["0.1"] = "0.1"
     domain: Domain = "uint8"
+    fed: Literal["minus_one_to_one", "zero_to_one"] = _later(
+        "minus_one_to_one", description="the range of the network's input; the second is a mistake"
+    )
 
 
 class FIDSettings(Config):
@@ -118,6 +131,42 @@ class FDInfinitySettings(Config):
     seed: int = 0
 
 
+class FDDINOv2Settings(Config):
+    """Frechet distance of the class token of DINOv2 ViT-L/14 at 224, normalised as ImageNet."""
+
+    resize: Literal["tensor_bicubic_224", "pil_bicubic_224"] = Field(
+        default="tensor_bicubic_224", description="both antialiased; PIL's rounds to bytes"
+    )
+
+
+class CMMDSettings(Config):
+    """Squared maximum mean discrepancy of CLIP ViT-L/14-336 embeddings under a Gaussian kernel, with its diagonal."""
+
+    sigma: float = 10.0
+    scale: float = 1000.0
+
+
+class TextSettings(Config):
+    """What is read in both pictures, and what a word error is."""
+
+    reader: Literal["rapidocr", "gemma"] = "rapidocr"
+    side: int | None = Field(default=None, description="PIL bicubic to so many pixels before reading")
+    word_error: Literal["words", "characters"] = Field(
+        default="words", description="what is counted against the number of words"
+    )
+
+
+class InterpolationSettings(Config):
+    """Between a latent and a near one: ``slerp`` finds neighbours by cosine, ``linear`` by distance."""
+
+    path: Literal["slerp", "linear"] = "slerp"
+    alpha: float = Field(default=0.5, ge=0.0, le=1.0, description="0: the latent itself; 1: its neighbour")
+    neighbours: int = Field(
+        default=1, ge=1, description="candidates, of which one is drawn by softmax of -mean squared error"
+    )
+    seed: int = 0
+
+
 class IntervalSettings(Config):
     """Bootstrap over pictures: percentiles for means; the spread about the point estimate for FID."""
 
@@ -149,6 +198,10 @@ class EvaluationProtocol(Config):
     inception_score: InceptionScoreSettings = _later(InceptionScoreSettings())
     precision_recall: PrecisionRecallSettings = _later(PrecisionRecallSettings())
     fd_infinity: FDInfinitySettings = _later(FDInfinitySettings())
+    fd_dinov2: FDDINOv2Settings = _later(FDDINOv2Settings())
+    cmmd: CMMDSettings = _later(CMMDSettings())
+    text: TextSettings = _later(TextSettings())
+    interpolation: InterpolationSettings = _later(InterpolationSettings())
     unavailable: tuple[str, ...] = _later((), description="metrics it asks for that are not built here")
 
     @property

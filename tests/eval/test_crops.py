@@ -66,6 +66,20 @@ def test_cv2_rule_samples_two_neighbours_without_smoothing() -> None:
     assert np.abs(quarter - four.mean(axis=(1, 3))).max() <= 0.5  # a quarter of the pixels are not even read
 
 
+def test_covering_rule_is_vtbenchs() -> None:
+    """Both sides are rounded after the larger of the two scales, where torchvision truncates the long one."""
+    for width, height in SIZES:
+        image = picture(width, height)
+        scale = max(64 / width, 64 / height)
+        sized = image.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
+        left, top = (sized.width - 64) // 2, (sized.height - 64) // 2
+        expected = torch.from_numpy(np.array(sized.crop((left, top, left + 64, top + 64)))).permute(2, 0, 1)
+        assert torch.equal(cropped(image, "cover_lanczos", 64), expected)
+    assert not torch.equal(
+        cropped(picture(151, 97), "cover_lanczos", 64), cropped(picture(151, 97), "pil_lanczos", 64)
+    )
+
+
 def test_the_filter_is_part_of_the_number() -> None:
     """Smooth pictures too: each rule gives another target, which its PSNR is measured against."""
     coarse = picture(12, 9).resize((200, 150), Image.Resampling.BICUBIC)

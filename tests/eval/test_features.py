@@ -10,7 +10,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from eval.errors import NotComputedError
 from eval.features import InceptionFeatures, full_float32, tf1_resize
-from eval.pixels import from_uint8
+from eval.pixels import clean_resize, from_uint8
 from eval.weights import WeightsConfig
 
 CPU = torch.device("cpu")
@@ -128,6 +128,16 @@ def test_resize_is_neither_the_half_pixel_nor_the_antialiased_one() -> None:
         theirs = torch.nn.functional.interpolate(x, size=(299, 299), mode="bilinear", antialias=antialias)
         assert (ours - theirs).abs().mean() > 0.02
     assert torch.equal(tf1_resize(x, 600), x)
+
+
+def test_clean_fids_resize_reaches_the_network(inception_file: Path) -> None:
+    clean = InceptionFeatures.load(WeightsConfig(inception=inception_file), CPU, "clean_bicubic_299")
+    small = pictures(8, 64)
+    with torch.inference_mode():
+        expected = clean.network((clean_resize(small, 299) - 128) / 128)
+    torch.testing.assert_close(clean(small), expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="uint8"):
+        clean(small.float())
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

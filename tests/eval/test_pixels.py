@@ -1,9 +1,12 @@
 """Rounding, not truncation."""
 
+import numpy as np
 import pytest
 import torch
+from cleanfid.resize import build_resizer
+from PIL import Image
 
-from eval.pixels import as_seen, from_uint8, to_uint8
+from eval.pixels import as_seen, clean_resize, from_uint8, resized, to_uint8
 
 LEVELS = torch.arange(256, dtype=torch.uint8).view(1, 1, 1, 256).expand(1, 3, 2, 256)
 
@@ -62,3 +65,26 @@ def test_the_fields_ways_of_rounding_are_this_one_but_for_exact_halves(formula: 
     else:
         theirs = (255.0 * (x + 1) / 2 + 0.5).clamp(0, 255).to(torch.uint8)
     assert (as_seen(x, "round_uint8", "uint8") != theirs).float().mean() < 1e-4
+
+
+def photograph(width: int, height: int) -> torch.Tensor:
+    draw = np.random.default_rng(0)
+    return torch.from_numpy(draw.integers(0, 256, (3, height, width), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("size", [(40, 40), (600, 410)])
+def test_clean_resize_is_clean_fids(size: tuple[int, int]) -> None:
+    picture = photograph(*size)
+    theirs = build_resizer("clean")(picture.permute(1, 2, 0).numpy())
+    made = clean_resize(picture.unsqueeze(0), 299)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(made, theirs)
+    assert np.abs(made - np.round(made)).max() > 0.1  # not rounded
+
+
+def test_pictures_are_brought_to_a_side_by_pil() -> None:
+    picture = photograph(52, 40)
+    made = resized(picture.unsqueeze(0), 24)
+    theirs = Image.fromarray(picture.permute(1, 2, 0).numpy()).resize((24, 24), Image.Resampling.BILINEAR)
+    assert torch.equal(made[0].permute(1, 2, 0), torch.from_numpy(np.array(theirs)))
+    square = photograph(24, 24).unsqueeze(0)
+    assert resized(square, 24) is square

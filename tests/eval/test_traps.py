@@ -18,6 +18,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch.utils.data import BatchSampler, DistributedSampler, SequentialSampler
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchvision.models import inception_v3
 
@@ -32,10 +33,12 @@ from eval.metrics.lpips import LPIPS
 from eval.metrics.psnr import PSNR
 from eval.metrics.sets import SetComparison
 from eval.metrics.ssim import ssim
+from eval.metrics.text import text_errors
 from eval.pixels import as_seen, from_uint8, to_uint8
 from eval.protocols import SSIM_IMPLEMENTATIONS, canon_v1, protocol
 from eval.reference import Reference
 from eval.report import Panel, Report, check_required
+from eval.rows import give_rows, take_rows
 from eval.weights import WeightsConfig
 
 CPU = torch.device("cpu")
@@ -273,6 +276,57 @@ def test_inception_score_by_an_unseeded_shuffle_and_with_the_bias() -> None:
     with torch.no_grad():
         network.fc.bias.fill_(1e6)
         assert network.outputs(torch.zeros(1, 3, 75, 75)).logits.abs().max() < 1e5
+
+
+def test_torchmetrics_forgets_what_it_saw_and_refuses_bytes() -> None:
+    """Its FID keeps its sums out of ``state_dict``, so a resumed job begins anew; its SSIM takes no bytes."""
+    real, fake = pictures(6)
+    extract = partial(torch.nn.functional.adaptive_avg_pool2d, output_size=1)
+
+    class Means(torch.nn.Module):
+        num_features = 3
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return extract(x.float()).flatten(1)
+
+    trapped = FrechetInceptionDistance(Means())
+    trapped.update(real, real=True)
+    assert not any("sum" in name for name in trapped.state_dict())
+    score = partial(frechet_score, PROTOCOL, paired=True)
+    first, second = (SetComparison(PROTOCOL, Means(), (), score) for _ in range(2))
+    first.update(real, fake)
+    expected = first.compute()
+    give_rows({"rfid": second}, take_rows({"rfid": first}))
+    assert second.compute() == expected
+    with pytest.raises(RuntimeError):
+        structural_similarity_index_measure(fake, real, data_range=255.0)
+    assert ssim(real, fake).shape == (6,)
+
+
+def test_features_that_hang_on_the_batch() -> None:
+    """The same picture alone and among others; what differs is rounding."""
+    network = FIDInception().eval()
+    x = torch.rand(3, 3, 75, 75, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.inference_mode():
+        together, alone = network(x)[1:2], network(x[1:2])
+    assert (together - alone).abs().max() <= 1e-5 * alone.abs().max()
+
+
+def test_percentiles_of_a_bootstrapped_distance() -> None:
+    """Resampling lowers the number of distinct pictures, which raises the distance: its percentiles miss the value."""
+    real, fake = features(12, 150), features(13, 150)
+    draw = torch.Generator().manual_seed(0)
+    drawn = [
+        frechet_distance_of_sets(real, fake[torch.randint(150, (150,), generator=draw)]) for _ in range(40)
+    ]
+    score = frechet_score(PROTOCOL, real, fake, paired=False)
+    assert np.percentile(drawn, 2.5) > score.value
+    assert score.ci95[0] < score.value < score.ci95[1]
+
+
+def test_word_errors_that_count_characters() -> None:
+    trapped = text_errors("two lteters", "two letters", "words", "characters")
+    assert (trapped, text_errors("two lteters", "two letters", "words")) == ((2, 2), (1, 2))
 
 
 def test_features_of_precision_and_recall_are_named() -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from eval import weights
 from eval.errors import NotComputedError
+from eval.metrics import METRICS
 from eval.weights import (
     KNOWN,
     VARIABLE,
@@ -76,6 +77,52 @@ def test_wrong_paths_are_mistakes_not_missing_weights(tmp_path: Path) -> None:
         find("inception", WeightsConfig(folder=tmp_path))
 
 
+def test_a_program_is_opened_only_if_it_is_the_published_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenAI publishes CLIP as TorchScript."""
+    path = tmp_path / KNOWN["clip"].file
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        torch.jit.script(torch.nn.Linear(2, 3)).save(path)
+    with pytest.raises(ValueError, match="TorchScript, a program, and not the published file"):
+        load("clip", WeightsConfig(clip=path))
+    known = replace(KNOWN["clip"], sha256=sha256_of(path))
+    monkeypatch.setitem(weights.KNOWN, "clip", known)
+    tensors, found = load("clip", WeightsConfig(folder=tmp_path))
+    assert tensors["weight"].shape == (3, 2)
+    assert found.verified
+
+
+def test_a_file_without_a_published_hash_is_taken_and_never_verified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, folder = tmp_path / "antelopev2", tmp_path / "weights"
+    source.mkdir()
+    (source / KNOWN["face_recognizer"].file).write_bytes(b"weights")
+    (source / "1k3d68.onnx").write_bytes(b"another network")
+    assert import_files(source, folder) == ["face_recognizer"]
+    text, right = verify(folder)
+    assert right
+    assert "no hash was published to compare with" in text
+    assert not weights.record("face_recognizer", folder / "glintr100.onnx").verified
+    assert "no hash was published" in weights.missing("face_recognizer").what
+    main(["list"])
+    assert "no copy counts as verified" in capsys.readouterr().out
+
+
+def test_a_file_of_unstated_size_is_found_by_its_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "models" / "renamed.pt"
+    path.parent.mkdir()
+    path.write_bytes(b"the published bytes")
+    known = replace(KNOWN["clip"], sha256=sha256_of(path))
+    monkeypatch.setitem(weights.KNOWN, "clip", known)
+    (tmp_path / "models" / "other.pt").write_bytes(b"other bytes")
+    assert import_files(path.parent, tmp_path / "weights") == ["clip"]
+
+
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tiny file that the manifest calls AlexNet."""
@@ -88,14 +135,18 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_manifest_is_whole() -> None:
-    for known in KNOWN.values():
-        assert len(known.sha256) == 64
-        assert known.sha256.startswith(known.file.rsplit("-", 1)[1].split(".")[0])  # as the name says
-        assert known.size > 0
+    for name, known in KNOWN.items():
+        assert len(known.sha256) in {0, 64}
+        if name in {"inception", "vgg16", "alexnet"}:
+            assert known.sha256.startswith(known.file.rsplit("-", 1)[1].split(".")[0])  # as the name says
+            assert known.size > 0
         assert known.licence
+        assert known.source.startswith("https://")
+        assert set(known.metrics) <= set(METRICS)
         assert known.metrics
-        assert known.url.endswith(known.file)
-    with pytest.raises(ValueError, match="metrics read inception, vgg16, alexnet"):
+        assert known.url.endswith(known.file) or not known.url
+    assert KNOWN["clip"].sha256 in KNOWN["clip"].url  # OpenAI's address carries it
+    with pytest.raises(ValueError, match="metrics read inception, vgg16, alexnet, dinov2, clip"):
         read_manifest("[vgg16]\nfile = 'a'\nsha256 = 'b'\nsource = 'c'\n")
 
 
@@ -151,7 +202,7 @@ def test_the_folder_can_be_a_setting_of_the_machine(
     main(["list"])
     listed = capsys.readouterr().out
     assert f"here: {published.parent}" in listed
-    assert all(known.sha256 in listed for known in weights.KNOWN.values())
+    assert all(known.sha256 in listed for known in weights.KNOWN.values() if known.sha256)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "nothing"))
     with pytest.raises(ValueError, match=VARIABLE):
         find("alexnet", WeightsConfig())
@@ -162,6 +213,7 @@ def test_the_folder_can_be_a_setting_of_the_machine(
     [
         (["verify"], "say where"),
         (["fetch", "resnet", "folder=x"], "there are inception, vgg16, alexnet"),
+        (["fetch", "face_detector", "folder=x"], "comes inside an archive: take it from"),
         (["clean", "folder=x"], "use list, verify, import DIR or fetch"),
         (["import", "no/such/folder", "folder=x"], "no such folder"),
     ],
@@ -182,5 +234,5 @@ def test_an_evaluation_never_opens_a_connection(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(weights.urllib.request, "urlopen", refuse)
     for name in KNOWN:
-        with pytest.raises(NotComputedError, match="python -m eval.weights fetch"):
+        with pytest.raises(NotComputedError, match="python -m eval.weights (fetch|import)"):
             load(name, WeightsConfig(folder=tmp_path))

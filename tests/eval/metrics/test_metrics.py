@@ -5,13 +5,14 @@ import torch
 
 from eval.errors import NotComputedError
 from eval.metrics import METRICS
-from eval.protocols import PROTOCOLS, canon_v1
+from eval.protocols import PROTOCOLS, canon_v1, protocol
 from eval.weights import WeightsConfig
 
 CPU = torch.device("cpu")
 PROTOCOL = canon_v1(32, "fail")
 WITHOUT_WEIGHTS = ("psnr", "ssim", "ssim_wang", "ssim_skimage", "ssim_torchmetrics")
 SIZED = "ms_ssim"
+READ = ("text_cer", "text_wer")
 
 
 def pictures(seed: int) -> torch.Tensor:
@@ -26,8 +27,10 @@ def test_runs_or_names_the_missing_file(name: str) -> None:
             METRICS[name](PROTOCOL, WeightsConfig(), CPU)
         return
     if name not in WITHOUT_WEIGHTS:
+        # a reader that reads from a file: the other brings its models with its package
+        asked = protocol("vtbench", 32) if name in READ else PROTOCOL
         with pytest.raises(NotComputedError, match="weights"):
-            METRICS[name](PROTOCOL, WeightsConfig(), CPU)
+            METRICS[name](asked, WeightsConfig(), CPU)
         return
     metric = METRICS[name](PROTOCOL, WeightsConfig(), CPU)
     metric.update(pictures(0), pictures(1))
@@ -59,9 +62,9 @@ def test_floats_are_refused(name: str) -> None:
 
 def test_protocols_name_metrics_that_exist() -> None:
     for make in PROTOCOLS.values():
-        protocol = make(64, "fail")
-        assert set(protocol.reconstruction + protocol.generation) <= {*METRICS, *protocol.unavailable}
-        assert not set(protocol.unavailable) & set(METRICS)
+        named = make(64, "fail")
+        assert set(named.reconstruction + named.generation) <= {*METRICS, *named.unavailable}
+        assert not set(named.unavailable) & set(METRICS)
 
 
 @pytest.mark.parametrize("name", WITHOUT_WEIGHTS)

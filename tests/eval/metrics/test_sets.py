@@ -9,13 +9,22 @@ import pytest
 import torch
 from pytorch_fid.fid_score import calculate_frechet_distance
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.inception import InceptionScore
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from eval.errors import NotComputedError
 from eval.metrics import METRICS
+from eval.metrics.cmmd import cmmd_score
 from eval.metrics.fid import frechet_score
+from eval.metrics.inception_score import inception_score_score
+from eval.metrics.infinity import fd_infinity_score
+from eval.metrics.kid import kid_score
+from eval.metrics.manifold import precision_recall_score
 from eval.metrics.score import Score, SetMetric
 from eval.metrics.sets import SetComparison, around
 from eval.protocols import canon_v1
+from eval.protocols.settings import FDInfinitySettings
 from eval.weights import WeightsConfig
 
 CPU = torch.device("cpu")
@@ -62,6 +71,37 @@ def test_a_score_of_made_pictures_alone_never_reads_real_ones() -> None:
     assert metric.compute().num_images == 4
 
 
+SCORES = {
+    "fid": partial(frechet_score, PROTOCOL, paired=False),
+    "kid": partial(kid_score, PROTOCOL),
+    "cmmd": partial(cmmd_score, PROTOCOL),
+    "inception_score": partial(inception_score_score, PROTOCOL),
+    "precision": partial(precision_recall_score, PROTOCOL, which="precision"),
+    "recall": partial(precision_recall_score, PROTOCOL, which="recall"),
+    "fd_infinity": partial(
+        fd_infinity_score,
+        PROTOCOL.model_copy(update={"fd_infinity": FDInfinitySettings(points=4, smallest=8)}),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(SCORES))
+def test_numbered_parts_in_any_order_are_one_pass(name: str) -> None:
+    def comparison() -> SetComparison:
+        return SetComparison(PROTOCOL, lambda x: x.float().flatten(1)[:, :6] / 100, (), SCORES[name])
+
+    real, fake = pictures(6, 20), pictures(7, 20)
+    whole, first, second = comparison(), comparison(), comparison()
+    whole.update(real, fake)
+    second.update(real[1::2], fake[1::2], range(1, 20, 2))
+    first.update(real[::2], fake[::2], range(0, 20, 2))
+    second.merge(first)
+    assert second.compute() == whole.compute()
+    second.merge(first)
+    with pytest.raises(ValueError, match="counted twice"):
+        second.compute()
+
+
 def test_interval() -> None:
     assert around(1.0, 0.5) == (1.0 - 0.98, 1.98)
     assert around(0.1, 0.5, at_least=0.0)[0] == 0.0
@@ -85,6 +125,38 @@ def test_every_metric_of_sets_runs_over_one_shared_network(inception_file: Path)
         assert score.num_images == 5
     assert metrics["rfid"].compute().value == metrics["gfid"].compute().value
     assert metrics["sfid"].compute().details["num_features"] == 17 * 17 * 7
+
+
+@pytest.mark.slow
+def test_torchmetrics_over_the_same_file_agrees(inception_file: Path) -> None:
+    """FID, KID and IS, with its arguments set: no antialiasing, all pictures as one subset and one split."""
+    config = {"feature_extractor_weights_path": str(inception_file)}
+    real, fake = pictures(8, 5), pictures(9, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that features are kept
+        theirs = {
+            "gfid": FrechetInceptionDistance(2048, antialias=False, **config).set_dtype(torch.float64),
+            "kid": KernelInceptionDistance(2048, subsets=1, subset_size=5, **config),
+            "inception_score": InceptionScore(splits=1, **config),
+        }
+    weights = WeightsConfig(inception=inception_file)
+    quick = PROTOCOL.model_copy(
+        update={
+            "interval": PROTOCOL.interval.model_copy(update={"fid_resamples": 2}),
+            "inception_score": PROTOCOL.inception_score.model_copy(update={"splits": 1}),
+        }
+    )
+    for name, metric in theirs.items():
+        mine = METRICS[name](quick, weights, CPU)
+        mine.update(real, fake)
+        if name == "inception_score":
+            metric.update(fake)
+        else:
+            metric.update(real, real=True)
+            metric.update(fake, real=False)
+        result = metric.compute()
+        expected = float(result[0] if isinstance(result, tuple) else result)
+        assert mine.compute().value == pytest.approx(expected, rel=1e-4), name
 
 
 @pytest.mark.slow

@@ -177,6 +177,43 @@ def test_ms_ssim_of_odd_sides_and_of_equal_pictures() -> None:
     assert ms_ssim(real, real, weights=weights).tolist() == pytest.approx([1.0] * 3, abs=1e-12)
 
 
+def test_ms_ssim_of_numbered_parts_is_that_of_one_pass() -> None:
+    real, fake = pair(side=176)
+    whole, first, second = (MSSSIM(canon_v1(176, "fail")) for _ in range(3))
+    whole.update(real, fake)
+    second.update(real[1:], fake[1:], [1, 2])
+    first.update(real[:1], fake[:1], [0])
+    second.merge(first)
+    assert second.compute() == whole.compute()
+
+
+def test_a_range_taken_from_batches_is_torchmetrics_without_one() -> None:
+    """In whatever parts the pictures come: the batches are those of the set's order."""
+    real, fake = (torch.cat([x, 255 - x, x // 2 + 40]) for x in pair(side=24))
+    settings = SSIMSettings(padding="reflect", range_of_batches=4)
+    expected = torch.cat(
+        [
+            torch.atleast_1d(
+                structural_similarity_index_measure(  # type: ignore[arg-type]  # a tensor, without images asked for
+                    fake[i : i + 4].double(), real[i : i + 4].double(), reduction="none"
+                )
+            )
+            for i in range(0, 9, 4)
+        ]
+    )
+    named = canon_v1(24, "fail")
+    whole, first, second = (SSIM(named, settings) for _ in range(3))
+    whole.update(real, fake)
+    assert whole.compute().per_image == pytest.approx(expected.tolist(), abs=1e-9)
+    second.update(real[3:], fake[3:], range(3, 9))
+    first.update(real[:3], fake[:3], range(3))
+    second.merge(first)
+    assert second.compute() == whole.compute()
+    fixed = SSIM(named, SSIMSettings(padding="reflect"))
+    fixed.update(real, fake)
+    assert abs(fixed.compute().value - whole.compute().value) > 1e-3
+
+
 def test_ms_ssim_of_small_pictures_is_not_computed() -> None:
     assert smallest_side(5) == 161
     with pytest.raises(NotComputedError, match="at least 161"):

@@ -30,9 +30,11 @@ def test_a_report_from_before_later_settings_has_the_same_hash() -> None:
     """``settings`` of an old report lack what came later; read again, they are the same protocol."""
     made = canon_v1(128, "fail")
     old = made.model_dump(mode="json")
-    for name in ("kid", "inception_score", "precision_recall", "fd_infinity", "ms_ssim", "unavailable"):
+    later = ("kid", "inception_score", "precision_recall", "fd_infinity", "ms_ssim", "unavailable")
+    for name in (*later, "fd_dinov2", "cmmd", "text", "interpolation"):
         del old[name]
     del old["psnr"]["domain"], old["ssim"]["low"], old["ssim"]["weights"], old["fid"]["gfid_reference"]
+    del old["psnr"]["range_from"], old["ssim"]["range_of_batches"], old["lpips"]["fed"]
     assert EvaluationProtocol.parse(old).hash == made.hash
 
 
