@@ -3,8 +3,10 @@
 A backbone's configuration (``BackboneSettings``) has ``latent_channels``, ``spatial_factor``,
 ``build_encoder(out_channels)`` and ``build_decoder()``; where the latent is a row of tokens, ``num_tokens``, and its
 decoder takes the picture's size too (with ``allocation`` its encoder the number of tokens); if its latent can lose
-channels, ``latent_layers()`` (``tokenizer/slice.py``). Both networks have ``blocks()``, the modules whose activations
-may be recomputed in the backward pass (``layers/recompute.py``): most of the network, none of them inside another.
+channels, ``latent_layers()`` (``tokenizer/slice.py``). A decoder that draws the pixels is a ``SamplingDecoder``
+(``layers/sampling.py``), and its configuration gives ``num_steps``. Both networks have ``blocks()``, the modules whose
+activations may be recomputed in the backward pass (``layers/recompute.py``): most of the network, none of them inside
+another.
 """
 
 from typing import Annotated
