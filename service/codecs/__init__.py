@@ -9,7 +9,7 @@ Arrays are uint8 (H, W, 3), several (N, H, W, 3).
 
 from service.codecs.reading import ACCEPTED, FORMATS, PictureHeader, decode, decode_mask, inspect
 from service.codecs.tensors import read_pixels
-from service.codecs.videos import inspect_video, is_video, refused
+from service.codecs.videos import VIDEO_MEDIA_TYPE, inspect_video, is_video, refused
 from service.codecs.writing import (
     MAX_SIDE,
     MEDIA_TYPES,
@@ -29,6 +29,7 @@ __all__ = [
     "MEDIA_TYPES",
     "OUTPUTS",
     "QUALITIES",
+    "VIDEO_MEDIA_TYPE",
     "ZIP_MEDIA_TYPE",
     "Output",
     "PictureHeader",

@@ -22,6 +22,8 @@ from tokenizer.data.video_header import (
 if TYPE_CHECKING:
     from service.errors import ServiceError
 
+VIDEO_MEDIA_TYPE = "video/mp4"  # of answers
+
 
 def is_video(body: bytes, *, animations: bool) -> bool:
     """Whether a file is a video: MP4 and WebM are, GIF where ``animations`` are wanted rather than first frames."""

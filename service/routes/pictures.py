@@ -47,8 +47,10 @@ SCALE_HEADERS = {
     "x-tessera-scale": "Of a raw or npy answer in uint8: one number a sample and channel.",
     "x-tessera-offset": "As x-tessera-scale; z = offset + scale * code.",
 }
+CLIP_HEADERS = {"x-tessera-frame-rate": "Of a clip: frames per second, as 25 or 30000/1001."}
 DECODE_ANSWER: dict[str, Any] = file_answer(  # OpenAPI is JSON
-    (*PICTURE_TYPES, codecs.ZIP_MEDIA_TYPE), SIZE_HEADERS | TENSOR_HEADERS
+    (*PICTURE_TYPES, codecs.ZIP_MEDIA_TYPE, codecs.VIDEO_MEDIA_TYPE),
+    SIZE_HEADERS | TENSOR_HEADERS | CLIP_HEADERS,
 )
 DECODE_ANSWER["content"] = DECODE_ANSWER["content"] | {
     "application/json": {"schema": {"$ref": "#/components/schemas/PicturesAnswer"}}
@@ -68,14 +70,16 @@ LATENT_SENT = described_headers(
     "/v1/encode",
     response_class=Response,
     responses={
-        200: file_answer(LATENT_TYPES, SIZE_HEADERS | BYTES_HEADERS | TENSOR_HEADERS | SCALE_HEADERS),
+        200: file_answer(
+            LATENT_TYPES, SIZE_HEADERS | BYTES_HEADERS | TENSOR_HEADERS | SCALE_HEADERS | CLIP_HEADERS
+        ),
         **DEFERRABLE,
         **error_answers(400, 404, 408, 413, 415, 422, 507),
     },
     openapi_extra=described_body("image", several=True) | {"parameters": PIXELS_SENT},
 )
 async def encode(request: Request, query: Annotated[EncodeQuery, Query()]) -> Response:
-    """Pictures of one size -> their latents or, of a discrete tokenizer, their indices, or a picture of one."""
+    """Pictures of one size, or a video -> latents or, of a discrete tokenizer, indices, or a picture of one."""
     service = service_of(request)
     service.engine.require_ready()
     model = service.registry.tokenizer(query.model)
@@ -108,14 +112,17 @@ async def encode(request: Request, query: Annotated[EncodeQuery, Query()]) -> Re
     "/v1/reconstruct",
     response_class=Response,
     responses={
-        200: file_answer(PICTURE_TYPES, SIZE_HEADERS | BYTES_HEADERS | PSNR_HEADER | TENSOR_HEADERS),
+        200: file_answer(
+            (*PICTURE_TYPES, codecs.VIDEO_MEDIA_TYPE),
+            SIZE_HEADERS | BYTES_HEADERS | PSNR_HEADER | TENSOR_HEADERS | CLIP_HEADERS,
+        ),
         **DEFERRABLE,
         **error_answers(400, 404, 408, 413, 415, 422, 507),
     },
     openapi_extra=described_body("image", several=False) | {"parameters": PIXELS_SENT},
 )
 async def reconstruct(request: Request, query: Annotated[ReconstructQuery, Query()]) -> Response:
-    """A picture -> what encoding and decoding leave of it, with the PSNR in a header."""
+    """A picture or a video -> what encoding and decoding leave of it, with the PSNR in a header."""
     service = service_of(request)
     service.engine.require_ready()
     model = service.registry.tokenizer(query.model)
@@ -148,7 +155,7 @@ async def reconstruct(request: Request, query: Annotated[ReconstructQuery, Query
     openapi_extra=described_body("latent", several=False) | {"parameters": LATENT_SENT},
 )
 async def decode(request: Request, query: Annotated[DecodeQuery, Query()]) -> Response:
-    """Latents or indices as /v1/encode gave them -> the picture; several as JSON, one array, or a zip archive."""
+    """Latents or indices as /v1/encode gave them -> picture or video; several as JSON, one array, or a zip archive."""
     service = service_of(request)
     service.engine.require_ready()
     model = service.registry.tokenizer(query.model)

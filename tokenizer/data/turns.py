@@ -72,9 +72,6 @@ class Mixture(Dataset[Sample]):
         self.turns = Turns(shares, seed)
         self.batch, self.begin = batch, begin
 
-    def __len__(self) -> int:
-        return sum(len(kind) for kind in self.kinds)  # type: ignore[arg-type]  # torch's Dataset leaves it out
-
     def __getitem__(self, position: int) -> Sample:
         step, place = divmod(position - self.begin, self.batch)
         kind, before = self.turns.at(step)

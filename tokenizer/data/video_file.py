@@ -76,8 +76,8 @@ def read_frames(
         with source.open("rb") as file:
             yield from _decode(file, header, limits, threads, start)
     else:
-        file = io.BytesIO(source) if isinstance(source, bytes) else source
-        yield from _decode(file, header, limits, threads, start)
+        opened: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
+        yield from _decode(opened, header, limits, threads, start)
 
 
 def read_pieces(
@@ -187,7 +187,7 @@ def to_rgb(frame: VideoFrame, header: VideoHeader) -> Pixels:
     converted = frame.reformat(
         width=width, height=height, format="rgba" if has_alpha else "rgb24", src_colorspace=space, threads=1
     )
-    pixels: Pixels = converted.to_ndarray()
+    pixels: Pixels = np.asarray(converted.to_ndarray(), np.uint8)
     if has_alpha:
         opaque = pixels[..., 3:].astype(np.uint16)
         laid = pixels[..., :3] * opaque + np.uint16(255) * (255 - opaque)

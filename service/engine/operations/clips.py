@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from service import wire
-from service.codecs import refused
+from service.codecs import VIDEO_MEDIA_TYPE, refused
 from service.engine.batching import Prepared
 from service.engine.clip_jobs import (
     DecodeClipJob,
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 J = TypeVar("J", bound="Job")
 T = TypeVar("T")
 
-MP4 = "video/mp4"
 PIECE_FRAMES = 32  # of a pass at most, where groups of frames are shorter
 DECODE_THREADS = 2
 
@@ -216,7 +215,7 @@ class ReconstructClip(Clips[ReconstructClipJob]):
             "x-tessera-latent-bytes": str(math.ceil(spec.bits(size) / 8)),
             "x-tessera-psnr": f"{psnr:.4f}",
         }
-        return Answer(job.id, result.body, MP4, headers)
+        return Answer(job.id, result.body, VIDEO_MEDIA_TYPE, headers)
 
     def _turns(self, job: ReconstructClipJob, made: Made) -> Iterator[int]:
         tokenizer, header = self._models.tokenizers[job.model], job.header
@@ -258,7 +257,7 @@ class DecodeClip(Clips[DecodeClipJob]):
         spec_id = self._models.tokenizers[job.model].spec_id
         headers = clip_headers(job.size, spec_id, job.rate)
         if job.output == "mp4":
-            return Answer(job.id, result.body, MP4, headers)
+            return Answer(job.id, result.body, VIDEO_MEDIA_TYPE, headers)
         frames: list[Pixels] = list(result.joined("frames", 0).astype(np.uint8, copy=False))
         facts: dict[str, object] = {"size": list(job.size), "spec_id": spec_id, "frame_rate": str(job.rate)}
         return picture_answer(
