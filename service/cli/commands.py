@@ -186,7 +186,7 @@ def _files(
     return tell(outcome, as_json=asked.json, summary="" if asked.quiet else _summary(outcome, more))
 
 
-def _decoding(asked: argparse.Namespace) -> dict[str, int | None]:
+def _decoding(asked: argparse.Namespace) -> dict[str, Any]:  # arguments by name
     return {"num_tokens": asked.num_tokens, "num_steps": asked.steps, "seed": asked.seed}
 
 
