@@ -7,13 +7,13 @@ from html import escape
 from eval.cost import CostRecord
 from eval.health import HealthRecord
 from eval.latent_health import BIN, REACH, LatentRecord, PartRecord
-from eval.plot import Curve, bars, chart
+from eval.plot import Curve, Scale, bars, chart
 from eval.rate.record import CodecPoint, RateRecord
 from eval.report import Computed, Report
 
 TITLES = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF"}
 CHANGES = {"rot90": "a quarter turn", "scale": "half the size", "shift": "shifted by a cell"}
-RATE = ("bits per pixel", "log2")
+RATE: tuple[str, Scale] = ("bits per pixel", "log2")
 
 
 def chapters(report: Report) -> list[str]:
@@ -166,7 +166,7 @@ def _latent_plots(part: PartRecord) -> list[str]:
         spectrum = part.spectrum
         points = list(zip(spectrum.frequency, spectrum.power, strict=True))
         curve = Curve(f"latents, slope {spectrum.slope:.2f}", points)
-        axis = ("cycles per cell", "log2")
+        axis: tuple[str, Scale] = ("cycles per cell", "log2")
         found.append(chart("Spectrum", [curve], across=axis, up=("power", "log10")))
     return found
 
