@@ -178,7 +178,7 @@ def _chosen(job: Job, scores: Mapping[str, ClipScore]) -> dict[str, list[Film]]:
         return {}
     psnr = scores["psnr"].per_clip
     order = sorted(range(len(psnr)), key=psnr.__getitem__)
-    found = {}
+    found: dict[str, list[Film]] = {}
     for title, numbers in choose(order, job.config.gallery).items():
         found[title] = []
         for number in numbers:

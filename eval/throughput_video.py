@@ -259,7 +259,8 @@ def _peak_mib(call: Callable[[], Tensor], device: torch.device) -> float:
         torch.cuda.reset_peak_memory_stats(device)
         call()
         machine.synchronize(device)
-        return (torch.cuda.max_memory_allocated(device) - before) / MIB
+        peak: int = torch.cuda.max_memory_allocated(device)
+        return (peak - before) / MIB
     with LiveTensors() as live:
         call()
     return live.peak / MIB
@@ -294,7 +295,7 @@ def _random_module(name: str, seed: int) -> nn.Module:
 def _module_of(source: str) -> nn.Module | None:
     """Their module for a folder of one of their video classes, None for another source."""
     file = Path(source) / "config.json"
-    name = json.loads(file.read_text()).get("_class_name") if file.is_file() else None
+    name = str(json.loads(file.read_text()).get("_class_name")) if file.is_file() else ""
     if name not in FAMILIES:
         return None
     import diffusers

@@ -134,7 +134,7 @@ class ClipLPIPS:
     def update(self, real: Tensor, fake: Tensor, clip: int) -> None:
         """Add frames (T, 3, H, W) of a clip, one through the network at a time."""
         check_frames(real, fake, self.domain)
-        for x, x_hat in zip(real.split(1), fake.split(1), strict=True):
+        for x, x_hat in zip(torch.split(real, 1), torch.split(fake, 1), strict=True):
             x, x_hat = x.to(self.device), x_hat.to(self.device)
             if self.domain == "uint8":
                 x, x_hat = from_uint8(x), from_uint8(x_hat)

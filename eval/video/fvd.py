@@ -96,7 +96,7 @@ class FVD:
     def _distance(self, real: Tensor, fake: Tensor) -> float:
         if self.settings.group is None:
             return frechet_distance_of_sets(real, fake)
-        pairs = zip(real.split(self.settings.group), fake.split(self.settings.group), strict=True)
+        pairs = zip(*(torch.split(x, self.settings.group) for x in (real, fake)), strict=True)
         distances = [frechet_distance_of_sets(a, b) for a, b in pairs if len(a) > 1]
         return sum(distances) / len(distances)
 

@@ -32,11 +32,11 @@ class MemoryPoint(Config):
     peak_mib: float
 
 
-class LiveTensors(TorchDispatchMode):
+class LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type it
     """Inside, counts the bytes of storages that operations made and that are still alive; ``peak`` is their most."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.now = 0
         self.peak = 0
         self._known: set[int] = set()
@@ -95,7 +95,8 @@ def _peak(run: ClipPass, count: int, size: tuple[int, int], piece_frames: int, s
         before = torch.cuda.memory_allocated(run.device)
         torch.cuda.reset_peak_memory_stats(run.device)
         _stream(run, count, size, piece_frames, generator)
-        return torch.cuda.max_memory_allocated(run.device) - before
+        peak: int = torch.cuda.max_memory_allocated(run.device)
+        return peak - before
     with LiveTensors() as live:
         _stream(run, count, size, piece_frames, generator)
     return live.peak

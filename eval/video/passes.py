@@ -100,11 +100,11 @@ class ClipPass:
             sample=self.generator is not None,
             generator=self.generator,
             tiles=self.tiles,
-            **_cached(encoding),
+            cache=encoding,
         )
         machine.synchronize(self.device)
         middle = time.perf_counter()
-        x_hat = self.tokenizer.decode(latent, tiles=self.tiles, **_cached(decoding))
+        x_hat = self.tokenizer.decode(latent, tiles=self.tiles, cache=decoding)
         machine.synchronize(self.device)
         self.times.encode_s += middle - start
         self.times.decode_s += time.perf_counter() - middle
@@ -137,10 +137,6 @@ def through_h264(frames: Tensor, rate: Fraction) -> Tensor:
 
 def in_pieces(frames: Tensor, length: int, run: Callable[[Tensor, bool], Tensor]) -> Iterator[Tensor]:
     """What ``run`` makes of a clip (T, 3, H, W) that is given to it by ``length`` frames."""
-    pieces = frames.split(length)
+    pieces = torch.split(frames, length)
     for number, piece in enumerate(pieces):
         yield run(piece, number == len(pieces) - 1)
-
-
-def _cached(cache: Cache | None) -> dict[str, Cache]:
-    return {} if cache is None else {"cache": cache}

@@ -53,7 +53,8 @@ class Downsample(nn.Module):
         """x (B, C, T, H, W), T even -> (B, C, T / 2, H, W)."""
         share = torch.sigmoid(self.mix_factor)
         pooled: Tensor = self.pool(_before(x, 1).float()).to(x.dtype)
-        return share * pooled + (1 - share) * self.conv(x)
+        mixed: Tensor = share * pooled + (1 - share) * self.conv(x)
+        return mixed
 
 
 class Upsample(nn.Module):
@@ -80,7 +81,8 @@ class Upsample(nn.Module):
             ],
             dim=2,
         )
-        return share * x + (1 - share) * self.conv(x)
+        mixed: Tensor = share * x + (1 - share) * self.conv(x)
+        return mixed
 
 
 class Encoder(nn.Module):

@@ -39,10 +39,10 @@ class Encoder(nn.Module):
         from diffusers.models.autoencoders.autoencoder_kl_wan import patchify
 
         if self.patch_size is not None:
-            x = patchify(x, self.patch_size)
+            x = patchify(x, self.patch_size)  # type: ignore[no-untyped-call]  # as all of theirs
         memory = recall(self.places, cache)
         found = []
-        for piece in x.split(_pieces(x.shape[2], memory[0] is None, self.factor), dim=2):
+        for piece in torch.split(x, _pieces(x.shape[2], memory[0] is None, self.factor), dim=2):
             used = [0]
             found.append(self.network(piece, feat_cache=memory, feat_idx=used))
             assert used[0] == len(self.places)  # every convolution found its own entry
@@ -68,13 +68,13 @@ class Decoder(nn.Module):
         z = self.post_quant_conv(z)
         memory = recall(self.places, cache)
         found = []
-        for piece in z.split(1, dim=2):
+        for piece in torch.split(z, 1, dim=2):
             first = memory[0] is None
             found.append(self.network(piece, feat_cache=memory, feat_idx=[0], first_chunk=first))
         keep(self.places, memory, cache, z)
         x_hat = torch.cat(found, dim=2)
         if self.patch_size is not None:
-            x_hat = unpatchify(x_hat, self.patch_size)
+            x_hat = unpatchify(x_hat, self.patch_size)  # type: ignore[no-untyped-call]  # as above
         return x_hat
 
 
