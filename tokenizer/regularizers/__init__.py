@@ -16,6 +16,7 @@ from tokenizer.regularizers.dropping import ChannelDroppingConfig
 from tokenizer.regularizers.equivariance import EquivarianceConfig
 from tokenizer.regularizers.feature_reconstruction import FeatureReconstructionConfig
 from tokenizer.regularizers.feature_targets import FeatureTargetsConfig
+from tokenizer.regularizers.image_compatibility import ImageCompatibilityConfig
 from tokenizer.regularizers.noise import LatentNoiseConfig
 from tokenizer.regularizers.token_dropping import TokenDroppingConfig
 from tokenizer.regularizers.token_masking import TokenMaskingConfig
@@ -30,6 +31,7 @@ RegularizerConfig = Annotated[
     | EquivarianceConfig
     | FeatureReconstructionConfig
     | FeatureTargetsConfig
+    | ImageCompatibilityConfig
     | LatentConsistencyConfig
     | LatentNoiseConfig
     | TokenDroppingConfig

@@ -102,10 +102,7 @@ class Regularized(nn.Module):
         hidden = {"hidden": masks[0]} if masks else {}
         asked = [count for regularizer in regularizers if (count := regularizer.num_tokens(draw)) is not None]
         self._seen = {}
-        if masks:
-            h = self.model.encoder(x, **hidden)
-        else:
-            h = self.model.to_features(x, min(asked, default=None))
+        h = self.model.encoder(x, **hidden) if masks else self.model.to_features(x, min(asked, default=None))
         if noise is not None:  # of the pixels' whole size, which ``prepare`` may have made smaller
             noise = crop_to(noise, tuple(h.shape[2:]))
         bottleneck = self.model.bottleneck(h, sample=sample, noise=noise)
