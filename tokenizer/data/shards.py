@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tokenizer.data.kind import PICTURES, Kind
 from tokenizer.data.tar_index import Label, load_index
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 CLASSES = "classes.json"
 OPEN_SHARDS = 128
@@ -196,7 +193,7 @@ class _Section(io.RawIOBase):
         self._at = max(0, base + offset)
         return self._at
 
-    def readinto(self, buffer: "WriteableBuffer") -> int:
+    def readinto(self, buffer: Any) -> int:  # what can be written to, for which Python 3.11 has no type
         view = memoryview(buffer).cast("B")
         count = max(0, min(len(view), self._num_bytes - self._at))
         data = self._shard.read(count, self._offset + self._at) if count else b""

@@ -22,9 +22,8 @@ from service.errors import (
     WrongShape,
     WrongSpec,
 )
-from service.video_errors import NoClips
 from service.wire import Stored, WireLatent
-from tokenizer.spec import LatentSpec, Timeline
+from tokenizer.spec import LatentSpec
 
 SPEC = LatentSpec.image(4, 8)
 SPEC_ID = "0123456789abcdef"
@@ -152,29 +151,6 @@ def test_another_shape_is_refused(shape: tuple[int, ...]) -> None:
 def test_another_size_is_refused(size: str) -> None:
     with pytest.raises(WrongShape, match="height,width"):
         check(latent(4, 3, 4), size=size)
-
-
-def test_the_latent_of_a_clip_belongs_to_its_frames() -> None:
-    video = LatentSpec.video(4, 8, Timeline(4))
-    limits = {**LIMITS, "max_clip_pixels": 20_000}
-
-    def checked(z: np.ndarray, size: str, spec: LatentSpec = video, **changes: object) -> wire.CheckedLatent:
-        sent = WireLatent({"z": Stored(z)}, size, SPEC_ID)
-        return wire.check(sent, spec, SPEC_ID, **(limits | changes))  # type: ignore[arg-type]  # by name
-
-    for frames, there in ((1, 1), (2, 2), (5, 2), (6, 3)):
-        found = checked(latent(1, 4, there, 3, 4), f"{frames},20,30")
-        assert (found.size, found.picture_size, found.batch) == ((frames, 20, 30), (20, 30), 1)
-    assert checked(latent(2, 4, 1, 3, 4), "20,30").size == (20, 30)  # two pictures
-    with pytest.raises(WrongShape, match="pixels of 9,20,30 have"):
-        checked(latent(1, 4, 2, 3, 4), "9,20,30")
-    with pytest.raises(WrongShape, match="2 samples"):
-        checked(latent(2, 4, 2, 3, 4), "5,20,30")
-    with pytest.raises(TooManyPixels, match="99,20,30"):
-        checked(latent(1, 4, 2, 3, 4), "99,20,30")
-    for spec, changes in ((SPEC, {}), (video, {"max_clip_pixels": None})):
-        with pytest.raises(NoClips, match="is of a clip"):
-            checked(latent(1, 4, 2, 3, 4), "5,20,30", spec, **changes)
 
 
 def test_size_and_spec_are_required() -> None:
