@@ -139,8 +139,9 @@ def load_frozen(config: FrozenConfig) -> Loaded:
     """The network of a configuration, once for all who ask for it; in eval mode, without gradients.
 
     Raises:
-        ValueError: if the files do not hold it.
+        ValueError: if the files are missing or do not hold it.
     """
+    check_files(config)
     loaded = LOADERS[config.library](config)
     loaded.network.eval().requires_grad_(False)
     return loaded
@@ -249,7 +250,10 @@ def stated_sizes(config: FrozenConfig) -> tuple[int, int]:
     sizes = []
     for name, said, real in zip(("channels", "patch"), stated, found, strict=True):
         if said is None and real is None:
-            raise ValueError(f"frozen.{name} is not known without the encoder's files: give it")
+            where = config.folder or config.weights or "no place given"
+            raise ValueError(
+                f"frozen.{name} is not known without the encoder's files ({where}): put them there, or give {name}"
+            )
         if said is not None and real is not None and said != real:
             raise ValueError(f"frozen.{name} is {real} in the encoder's files, not {said}")
         sizes.append(said or real or 0)
