@@ -24,7 +24,7 @@ class Pixels(nn.Module):
 
     def forward(self, z: Tensor, size: tuple[int, ...]) -> Tensor:
         x = z.new_zeros(len(z), 3, *size)
-        x[:, :, : z.shape[-1]] = z.unflatten(1, (3, size[1])).transpose(2, 3)
+        x[:, :, : z.shape[-1]] = z.view(len(z), 3, size[1], -1).transpose(2, 3)
         return x
 
 

@@ -32,13 +32,21 @@ def wave_positions(size: Sequence[int], octaves: int, like: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()]).to(like.dtype)
 
 
-def resized(x: Tensor, size: Sequence[int]) -> Tensor:
+def resized(x: Tensor, size: tuple[int, int]) -> Tensor:
     """x (B, C, H, W) with other sides: means where both are smaller, else bilinear interpolation."""
-    if tuple(x.shape[2:]) == tuple(size):
+    if tuple(x.shape[2:]) == size:
         return x
     if size[0] <= x.shape[2] and size[1] <= x.shape[3]:
-        return F.adaptive_avg_pool2d(x, tuple(size))
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+        return F.adaptive_avg_pool2d(x, size)
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def mapped(layer: nn.Module, x: Tensor, size: tuple[int, int]) -> Tensor:
+    """x (B, C, H, W) through a 1x1 convolution and resized: these commute, and the smaller sides come first."""
+    if x.shape[2] * x.shape[3] > size[0] * size[1]:
+        out: Tensor = layer(resized(x, size))
+        return out
+    return resized(layer(x), size)
 
 
 class SeeingBlock(nn.Module):
@@ -54,8 +62,8 @@ class SeeingBlock(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor, seen: Tensor) -> Tensor:
-        """x (B, C, H, W), seen (B, C_s, H, W) -> (B, C', H, W)."""
-        h = self.conv1(F.silu(self.norm1(x + self.see(seen))))
+        """x (B, C, H, W), seen (B, C_s, ...) of any sides -> (B, C', H, W)."""
+        h = self.conv1(F.silu(self.norm1(x + mapped(self.see, seen, (x.shape[2], x.shape[3])))))
         out: Tensor = self.shortcut(x) + self.conv2(F.silu(self.norm2(h)))
         return out
 
@@ -109,7 +117,7 @@ class Hourglass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W), sides multiples of what is halved on the way -> (B, C', H, W) of the exit's resolution."""
-        size = tuple(x.shape[2:])
+        size = (x.shape[2], x.shape[3])
         places = wave_positions(size, self.octaves, x).expand(len(x), -1, -1, -1)
         everything = torch.cat([x, places], dim=1)
         h, side = self.conv_in(x), size
@@ -117,13 +125,13 @@ class Hourglass(nn.Module):
             if index:
                 side = (side[0] // 2, side[1] // 2)
                 h = F.avg_pool2d(h, 2)
-            h = self._through(blocks, h, resized(everything, side))
+            h = self._through(blocks, h, everything)
         for index, blocks in enumerate(self.up):
             if index:
                 side = (side[0] * 2, side[1] * 2)
                 h = resized(h, side)
-            h = self._through(blocks, h, resized(everything, side))
-        out: Tensor = self.conv_out(h) + self.across(resized(x, side))
+            h = self._through(blocks, h, everything)
+        out: Tensor = self.conv_out(h) + mapped(self.across, x, side)
         return out
 
     @staticmethod

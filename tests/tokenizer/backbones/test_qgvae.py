@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tokenizer.backbones.qgvae import GroupedLinear, QGVAEConfig, wave_positions
+from tokenizer.backbones.qgvae import GroupedLinear, QGVAEConfig, mapped, resized, wave_positions
 from tokenizer.config import TokenizerConfig
 from tokenizer.model import Autoencoder
 
@@ -97,6 +97,13 @@ def test_groups_of_maps_share_a_linear_map() -> None:
     for row in range(6):
         expected = F.linear(rows[:, row], layer.weight[row // 2].T, layer.bias[row // 2, 0])
         torch.testing.assert_close(out[:, row], expected)
+
+
+@pytest.mark.parametrize("size", [(3, 5), (12, 20)])
+def test_a_pointwise_map_and_a_change_of_size_commute(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    layer, x = torch.nn.Conv2d(4, 3, 1), torch.randn(2, 4, 6, 10)
+    torch.testing.assert_close(mapped(layer, x, size), layer(resized(x, size)), atol=1e-5, rtol=1e-5)
 
 
 def test_positions_are_those_of_places_not_of_pixels() -> None:

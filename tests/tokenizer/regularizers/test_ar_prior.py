@@ -1,18 +1,23 @@
 """The prior guesses from what came before alone, teaches the encoder through what it reads, and learns an order."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import tokenizer
 from tokenizer.bottlenecks.base import BottleneckOutput
+from tokenizer.core.config import find_preset
 from tokenizer.model import StepOutput
 from tokenizer.regularizers.ar_prior import ARPrior, ARPriorConfig
 from tokenizer.regularizers.base import Regularizer
 from tokenizer.spec import PartSpec
+from tokenizer.training import TrainConfig
 
+PRESETS = Path(tokenizer.__file__).parent / "configs"
 CODES, CHANNELS, TOKENS = 6, 4, 5
 
 
@@ -154,3 +159,15 @@ def test_the_prior_has_the_released_size() -> None:
         parameter.numel() for name, parameter in prior.named_parameters() if not name.startswith("score")
     )
     assert count / 1e6 == pytest.approx(21.7, rel=0.02)
+
+
+def test_the_preset_has_the_released_tokenizers_size() -> None:
+    """173M, as its authors tell of LARP-L's tokenizer."""
+    config = TrainConfig.load(find_preset("larp_image", PRESETS), ["data.path=pictures", "out=run"])
+    assert config.model is not None
+    with torch.device("meta"):
+        model = config.model.build()
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count / 1e6 == pytest.approx(173, rel=0.02)
+    (prior,) = config.phases[0].regularizers
+    prior.check(model.spec.z)
