@@ -13,7 +13,7 @@ def test_the_number_is_the_input() -> None:
 
 
 def test_every_format_comes_in_turn_and_some_are_left_as_they_are() -> None:
-    found = [sample(0, index) for index in range(12 * 30)]
+    found = [sample(0, index) for index in range(len(KINDS) * 30)]
     assert Counter(given.kind for given in found) == dict.fromkeys(KINDS, 30)
     whole = sum(not given.recipe for given in found)
     assert 0.04 * len(found) < whole < 0.2 * len(found)
