@@ -10,7 +10,7 @@ Letters: F faces, H W rows and columns.
 
 import importlib.util
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torchvision.ops import nms
 
 from eval.errors import NotComputedError
-from eval.weights import WeightsConfig, WeightsRecord, find, record
+from eval.weights import WeightsConfig, WeightsName, WeightsRecord, find, record
 from tokenizer.data.transforms import as_bytes
 
 SIDE = 640
@@ -142,7 +142,7 @@ def load_faces(config: WeightsConfig) -> tuple[FaceDetector, FaceRecognizer, tup
         NotComputedError: naming the file or the package that is missing.
         ValueError: if a file is not such a network.
     """
-    names: tuple[Literal["face_detector"], Literal["face_recognizer"]] = ("face_detector", "face_recognizer")
+    names: list[WeightsName] = ["face_detector", "face_recognizer"]
     paths = [find(name, config) for name in names]
     if importlib.util.find_spec("onnxruntime") is None:
         raise NotComputedError(

@@ -215,7 +215,8 @@ def _tensors_of_script(name: WeightsName, path: Path) -> dict[str, Tensor]:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript itself is deprecated; the file is not ours
-        state: dict[str, Tensor] = torch.jit.load(path, map_location="cpu").state_dict()
+        script = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]  # torch gives it no types
+    state: dict[str, Tensor] = script.state_dict()
     return state
 
 
