@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tokenizer.bottlenecks.base import Bottleneck, BottleneckOutput
-from tokenizer.clips import begun, decode_clip, encode_clip
+from tokenizer.clips import Network, begun, decode_clip, encode_clip
 from tokenizer.layers.causal import Cache, name_caches
 from tokenizer.layers.sampling import Drawn, SamplingDecoder, noise_field
 from tokenizer.projection import Projection
@@ -267,13 +267,13 @@ class Autoencoder(nn.Module):
         if x.ndim == 4:
             x = x.unsqueeze(2)
         x = pad_to(x, (x.shape[2], *self.spec.padded(tuple(x.shape[3:]))))
-        network = self.encoder
+        network: Network = self.encoder
         if tiles is not None:
             network = remembering_tiles(network, tiles, factor=self.spec.z.spatial_factor, encodes=True)
         return encode_clip(network, x, self.spec, cache)
 
     def _decode_clip(self, z: Tensor, size: Size, tiles: TilePlan | None, cache: Cache | None) -> Tensor:
-        network = self.decoder
+        network: Network = self.decoder
         if tiles is not None:
             network = remembering_tiles(network, tiles, factor=self.spec.z.spatial_factor, encodes=False)
         x_hat = decode_clip(network, z, self.spec, size[0] if len(size) == 3 else 1, cache)

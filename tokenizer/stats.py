@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from tokenizer.core import checkpoint
 from tokenizer.core.config import Config, from_cli, refusals
+from tokenizer.data.images import Sample
 from tokenizer.data.opening import open_evaluation
 from tokenizer.data.transforms import to_pixels
 from tokenizer.loading import load_folder, spec_id_of
@@ -120,7 +121,7 @@ def pictures(data: StatsData, device: str) -> Iterable[Tensor]:
     images = open_evaluation(data.path, data.resolution, data.frames)
     count = min(data.num_images, len(images))
     chosen = [index * len(images) // count for index in range(count)]
-    subset = torch.utils.data.Subset(images, chosen)
+    subset = torch.utils.data.Subset[Sample](images, chosen)  # type: ignore[arg-type]  # torch counts no data set
     rounds = [list(range(first, min(first + data.batch, count))) for first in range(0, count, data.batch)]
     for sample in torch.utils.data.DataLoader(subset, batch_sampler=rounds, num_workers=data.num_workers):
         yield to_pixels(sample["data"].to(device))

@@ -14,8 +14,16 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 200_000_000
 
 
-class Picture(Protocol):
-    """An encoded picture or video; its ``str()`` says where it lies, in full."""
+class Encoded(Protocol):
+    """Bytes of a picture; its ``str()`` says where they lie, in full."""
+
+    def read(self) -> bytes:
+        """The encoded picture; OSError or ValueError if it cannot be had."""
+        ...
+
+
+class Picture(Encoded, Protocol):
+    """An encoded picture or video of a source."""
 
     @property
     def name(self) -> str:
@@ -36,12 +44,8 @@ class Picture(Protocol):
         """The encoded picture as a file of its own, for what need not read it whole; as ``read`` otherwise."""
         ...
 
-    def read(self) -> bytes:
-        """The encoded picture; OSError or ValueError if it cannot be had."""
-        ...
 
-
-def read_image(picture: Picture) -> Image.Image:
+def read_image(picture: Encoded) -> Image.Image:
     """Decode a picture: RGB, orientation applied, transparency on white.
 
     Raises:

@@ -77,7 +77,7 @@ class VisionFoundation(Regularizer):
         """z (B, C, H', W') unchanged; its gradient is balanced if the weight is adaptive."""
         self._z = z
         if self.weight and z.requires_grad:
-            read, self._z = Balance.apply(z, self.weight)  # type: ignore[no-untyped-call]  # torch's
+            read, self._z = Balance.apply(z, self.weight)
             return read, x
         return z, x
 

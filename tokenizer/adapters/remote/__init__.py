@@ -23,6 +23,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from tokenizer.adapters.remote.connection import Connection, Reply
+from tokenizer.layers.causal import Cache
 from tokenizer.model import check_latent
 from tokenizer.spec import Latent, LatentSpec
 from tokenizer.tiling import TilePlan
@@ -86,7 +87,7 @@ class RemoteTokenizer:
         generator: torch.Generator | None = None,
         num_tokens: int | None = None,
         tiles: TilePlan | None = None,
-        cache: dict[str, Tensor] | None = None,
+        cache: Cache | None = None,
     ) -> Latent:
         """x (B, 3, H, W) in [-1, 1], any size -> normalised Latent on the device of x, float32.
 
@@ -117,7 +118,7 @@ class RemoteTokenizer:
         num_steps: int | None = None,
         num_tokens: int | None = None,
         tiles: TilePlan | None = None,
-        cache: dict[str, Tensor] | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """Latent -> x_hat (B, 3, *latent.size), as the server's decoder gives it, float32 on the latent's device.
 
