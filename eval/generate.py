@@ -122,7 +122,7 @@ def _nearest(neighbours: Sequence[Neighbour]) -> dict[str, float | str] | None:
 
 def _generator(job: Job, sampling: Sampling) -> dict[str, Any]:  # JSON
     config, network = job.config, job.pipeline.denoiser
-    parameters = network.parameters() if isinstance(network, nn.Module) else []
+    parameters = list(network.parameters()) if isinstance(network, nn.Module) else list[nn.Parameter]()
     return {
         "source": config.generator,
         "spec_id": job.pipeline.spec_id,

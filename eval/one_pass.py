@@ -169,7 +169,7 @@ def collect(job: Job, shards: Shards) -> Measured:
             gatherer.add_state(_in(f"gatherers/{name}", shard.tensors))
         measured.files += [job.pictures.files[key] for key in shard.keys]
         job.pictures.note(shard.skipped, shard.notes["num_upsampled"])
-        digest.update(shard.tensors["digests"].numpy())
+        digest.update(shard.tensors["digests"].numpy().tobytes())
         all_times += shard.tensors["times"].tolist()
     if not measured.files:
         raise EvaluationError(f"none of the {len(job.pictures.files)} pictures can be read")

@@ -77,7 +77,7 @@ class Samples:
 
     def pictures(self, numbers: Sequence[int]) -> dict[int, Tensor]:
         """Some samples by number, (3, R, R) uint8."""
-        found = {}
+        found: dict[int, Tensor] = {}
         for index, span in enumerate(self.shards.spans):
             inside = [number for number in numbers if number in span]
             if inside:

@@ -13,6 +13,7 @@ from eval.metrics import METRICS
 from eval.one_pass import Job, collect, measure, shards_of
 from eval.reconstruct import prepare, run
 from eval.report import Report
+from eval.round_trip import RoundTrip
 from eval.settings import ReconstructConfig
 from tests.eval.conftest import averages
 from tokenizer.data.pack import PackConfig, pack
@@ -99,7 +100,12 @@ def test_every_picture_once_whoever_made_it(
     jobs = [prepare(asked) for _ in range(count)]
     seen: list[int] = []
     once = one_pass.reconstruct
-    monkeypatch.setattr(one_pass, "reconstruct", lambda *given: seen.append(given[2]) or once(*given))
+
+    def reconstruct(job: Job, real: Tensor, number: int) -> RoundTrip:
+        seen.append(number)
+        return once(job, real, number)
+
+    monkeypatch.setattr(one_pass, "reconstruct", reconstruct)
     for place, job in enumerate([*jobs, jobs[-1]]):
         shards = shards_of(job)
         monkeypatch.setattr(

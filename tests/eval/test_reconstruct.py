@@ -16,7 +16,7 @@ from eval.metrics.psnr import PSNR, decibels, mean_squared_error
 from eval.pixels import from_uint8, to_uint8
 from eval.reconstruct import prepare, run
 from eval.report import Computed, Report, read_report
-from eval.round_trip import with_any_statistics
+from eval.round_trip import RoundTrip, with_any_statistics
 from eval.settings import ReconstructConfig
 from eval.weights import WeightsRecord
 from tokenizer.data.folder import PictureFile
@@ -224,9 +224,12 @@ def test_protocols_of_one_crop_share_a_pass(
 ) -> None:
     calls: list[int] = []
     once = one_pass.reconstruct
-    monkeypatch.setattr(
-        one_pass, "reconstruct", lambda job, real, key: calls.append(len(real)) or once(job, real, key)
-    )
+
+    def counted(job: one_pass.Job, real: torch.Tensor, number: int) -> RoundTrip:
+        calls.append(len(real))
+        return once(job, real, number)
+
+    monkeypatch.setattr(one_pass, "reconstruct", counted)
     config_of = {"also": ["llamagen", "llamagen-fixed", "dc-ae"], "gallery": 1}
     run(config(tokenizer_folder, pictures_folder, tmp_path / "many", **config_of))
     assert sum(calls) == 8  # what the pages show is made once more, elsewhere
