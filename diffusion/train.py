@@ -158,7 +158,8 @@ def initial_weights(source: str, record: GeneratorRecord) -> dict[str, Tensor]:
     path = Path(source)
     if (path / "config.json").is_file() and "_class_name" in checkpoint.read_config(path):
         converted = read_diffusers(path)
-        model, shape, classes = converted.config, converted.latent_shape, converted.num_classes
+        model, classes = converted.config, converted.num_classes
+        shape: tuple[int, ...] = converted.latent_shape
         state = converted.state
     else:
         folder = find(source)

@@ -149,4 +149,4 @@ def _run(
         cache = None
     sizes = [first] + [step] * (-(-max(0, x.shape[2] - first) // step))
     sizes[-1] = x.shape[2] - sum(sizes[:-1])
-    return torch.cat([network(piece, cache) for piece in x.split(sizes, dim=2)], dim=2)
+    return torch.cat([network(piece, cache) for piece in torch.split(x, sizes, dim=2)], dim=2)

@@ -145,7 +145,8 @@ def codes_of(tokenizer: Autoencoder) -> Tensor:
         raise ValueError(
             "the same index means another code at another position here: labels would not be alike"
         )
-    return z[..., 0].cpu()
+    codes: Tensor = z[..., 0].cpu()
+    return codes
 
 
 @torch.no_grad()
@@ -161,7 +162,7 @@ def cluster(codes: Tensor, clusters: int, *, seed: int = 0, rounds: int = 100) -
         raise ValueError(f"clusters must be 1 to {len(codes) - 1}, fewer than the codes; got {clusters}")
     centres = kmeans(codes, _spread(codes, clusters, seed), rounds=rounds)
     label = nearest(codes, centres)[0]
-    label = label.unique(return_inverse=True)[1]  # without the empty ones
+    label = torch.unique(label, return_inverse=True)[1]  # without the empty ones
     centres = torch.stack([codes[label == index].mean(dim=0) for index in range(int(label.max()) + 1)])
     away = (codes - centres[label]).square().sum(dim=1)
     fine = torch.zeros_like(label)
@@ -268,7 +269,7 @@ def main(argv: list[str] | None = None) -> None:
         "largest": int(sizes.max()),
     }
     if found is not None:
-        told |= {f"psnr_{field}": round(getattr(found, field), 2) for field in Loss.__slots__}  # type: ignore[dict-item]
+        told |= {f"psnr_{field}": round(getattr(found, field), 2) for field in Loss.__slots__}
     sys.stdout.write(f"{config.out}: {json.dumps(told)}\n")
 
 

@@ -225,7 +225,8 @@ class Decoder(nn.Module):
         """z (B, C, T', H', W') -> x_hat (B, 3, T, H, W)."""
         h = self.bands(self.body(self.recovery(z), cache), cache)
         first = self.pixels.is_first(z, cache)
-        return self.pixels(*self.unembed(self.norm_out(h), first=first))
+        x_hat: Tensor = self.pixels(*self.unembed(self.norm_out(h), first=first))
+        return x_hat
 
     def blocks(self) -> Iterator[nn.Module]:
         """The modules whose activations may be recomputed instead of kept."""

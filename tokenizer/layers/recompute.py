@@ -42,7 +42,7 @@ def recompute_blocks(*networks: nn.Module) -> None:
 
 
 def _recomputed(block: nn.Module, *inputs: Any, **options: Any) -> Any:  # whatever this block takes and gives
-    forward = functools.partial(type(block).forward, block)
+    forward: Callable[..., Any] = functools.partial(type(block).forward, block)
     if not torch.is_grad_enabled():
         return forward(*inputs, **options)
     if torch.compiler.is_compiling():  # a compiled graph writes buffers once, whatever it recomputes

@@ -42,7 +42,8 @@ def time_haar(x: Tensor) -> tuple[Tensor, Tensor]:
 def inverse_time_haar(low: Tensor, high: Tensor) -> Tensor:
     """The exact inverse of ``time_haar``."""
     pairs = torch.stack([low + high, low - high], dim=3)
-    return 0.5**0.5 * rearrange(pairs, "b c t i h w -> b c (t i) h w")
+    x: Tensor = 0.5**0.5 * rearrange(pairs, "b c t i h w -> b c (t i) h w")
+    return x
 
 
 def haar3d(x: Tensor) -> Tensor:
@@ -66,4 +67,5 @@ def frames_haar(x: Tensor) -> Tensor:
 
 def frames_inverse_haar(bands: Tensor) -> Tensor:
     """The exact inverse of ``frames_haar``: (B, 4 C, T, H, W) -> (B, C, T, 2H, 2W)."""
-    return unfold(inverse_haar(fold(bands).unflatten(1, (4, -1))), bands.shape[0])
+    frames = rearrange(fold(bands), "b (k c) h w -> b k c h w", k=4)
+    return unfold(inverse_haar(frames), bands.shape[0])
