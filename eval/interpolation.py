@@ -121,7 +121,9 @@ def run(config: InterpolationConfig) -> InterpolationReport:
         others = _others(config, pictures)
         named = protocol(config.protocol, pictures.resolution, config.data.on_corrupt)
         panels = {name: Panel(("rfid",), named, config.weights, device) for name in ("rfid", "ifid")}
-        wanted = {name: panels[name].missing["rfid"] for name in config.require if panels[name].missing}
+        wanted: dict[str, NotComputed] = {
+            name: panels[name].missing["rfid"] for name in config.require if panels[name].missing
+        }
         check_required(config.require, dict.fromkeys(panels), wanted)
         tokenizer = connect(config.tokenizer, device=str(device), dtype=DTYPES[config.dtype])
         config.out.mkdir(parents=True, exist_ok=True)

@@ -263,7 +263,8 @@ def _peak_mib(call: Callable[[], Tensor], device: torch.device) -> float:
         return (peak - before) / MIB
     with LiveTensors() as live:
         call()
-    return live.peak / MIB
+    held: int = live.peak
+    return held / MIB
 
 
 @torch.inference_mode()

@@ -22,7 +22,9 @@ class Phase(Config):
     name: str = "train"
     resolution: int = Field(ge=8, description="side of the square crops in pixels")
     frames: int | None = Field(
-        default=None, ge=1, description="frames of a clip; none: pictures, for a family of clips those of one frame"
+        default=None,
+        ge=1,
+        description="frames of a clip; none: pictures, for a family of clips those of one frame",
     )
     images: int = Field(ge=1, description="pictures, or clips")
     batch: int = Field(ge=1, description="images in a step, over all processes")
@@ -32,7 +34,8 @@ class Phase(Config):
     regularizers: tuple[RegularizerConfig, ...] = ()
     adversary: AdversaryConfig | None = None
     clusters: ClustersConfig | None = Field(
-        default=None, description="first put the codes of bottleneck vq to the centres of the encoder's features"
+        default=None,
+        description="first put the codes of bottleneck vq to the centres of the encoder's features",
     )
     optim: OptimConfig | None = Field(default=None, description="instead of the run's")
     sample: bool = Field(default=True, description="draw from the posterior where there is one")

@@ -87,8 +87,8 @@ class DownstreamReport(Config):
 
     def rank(self, row: DownstreamRow, what: Literal["reconstruction", "generation"]) -> int | None:
         """1 for the smallest distance of all rows; None without one."""
-        own = getattr(row, what)
+        own: PatchNumbers | None = getattr(row, what)
         if own is None:
             return None
-        others = [getattr(other, what) for other in self.members]
+        others: list[PatchNumbers | None] = [getattr(other, what) for other in self.members]
         return 1 + sum(other.mean < own.mean for other in others if other is not None)

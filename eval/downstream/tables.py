@@ -12,7 +12,7 @@ from html import escape
 from torch import Tensor
 
 from eval.compare.page import strip
-from eval.downstream.record import SPACE, DownstreamReport, DownstreamRow
+from eval.downstream.record import SPACE, DownstreamReport, DownstreamRow, PatchNumbers
 from eval.page import document, image, table
 
 Cell = Callable[[DownstreamReport, DownstreamRow], str]
@@ -24,6 +24,10 @@ body { max-width: 1500px; }
 .scroll td { text-align: right; }
 .pictures img { height: 96px; image-rendering: pixelated; display: block; border-radius: 3px; }
 """
+
+
+def _mean(found: PatchNumbers | None) -> float | None:
+    return None if found is None else found.mean
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -50,7 +54,7 @@ COLUMNS = (
     Column(
         "patch FD, reconstructed",
         "of reconstructed held-out pictures from the held-out pictures; lower is better",
-        lambda _, row: _number(row.reconstruction and row.reconstruction.mean, 4),
+        lambda _, row: _number(_mean(row.reconstruction), 4),
     ),
     Column(
         "rank",
@@ -60,7 +64,7 @@ COLUMNS = (
     Column(
         "patch FD, generated",
         "of samples from the training pictures; lower is better",
-        lambda _, row: _number(row.generation and row.generation.mean, 4),
+        lambda _, row: _number(_mean(row.generation), 4),
     ),
     Column(
         "rank", "by the patch FD of samples", lambda report, row: str(report.rank(row, "generation") or "-")
@@ -133,8 +137,8 @@ def csv_text(report: DownstreamReport) -> str:
     for row in report.members:
         cells = [row.label, row.status, str(row.values), _raw(row.psnr)]
         for found in (row.reconstruction, row.generation):
-            cells.append(_raw(found and found.mean))
-            cells += [_raw(found and found.scales.get(scale)) for scale in scales]
+            cells.append(_raw(_mean(found)))
+            cells += [_raw(None if found is None else found.scales.get(scale)) for scale in scales]
         writer.writerow([*cells, _raw(row.loss), row.why])
     return text.getvalue()
 

@@ -207,7 +207,7 @@ def _program(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
         # the published file is TorchScript, which torch keeps reading while it advises against writing it
         for category in (DeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", category)
-        program: Any = torch.jit.load(str(path), map_location=device)
+        program: Any = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]  # torch's
     program.eval()
 
     def run(clips: Tensor) -> Tensor:

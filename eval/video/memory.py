@@ -99,7 +99,8 @@ def _peak(run: ClipPass, count: int, size: tuple[int, int], piece_frames: int, s
         return peak - before
     with LiveTensors() as live:
         _stream(run, count, size, piece_frames, generator)
-    return live.peak
+    held: int = live.peak
+    return held
 
 
 def _stream(

@@ -81,7 +81,15 @@ def test_the_card_says_what_must_be_the_same(make_report: Callable[..., Report])
     text = page(make_report)
     card = text[text.index('<div class="card">') : text.index("<table>")]
     protocol = make_report().protocol
-    for shown in ("canon-v1", protocol.hash, protocol.preprocess_hash, "32 x 32", "adm", "mode", "round_uint8"):
+    for shown in (
+        "canon-v1",
+        protocol.hash,
+        protocol.preprocess_hash,
+        "32 x 32",
+        "adm",
+        "mode",
+        "round_uint8",
+    ):
         assert shown in card
 
 

@@ -51,7 +51,10 @@ class Alignment(Regularizer):
         with full_precision(x.device):
             if self.layer is None and step.bottleneck.z.ndim == 3:
                 ours = step.bottleneck.z.float().transpose(1, 2)  # (B, N, C)
-                grid: tuple[int, ...] = (max(1, x.shape[2] // self.frozen.patch), max(1, x.shape[3] // self.frozen.patch))
+                grid: tuple[int, ...] = (
+                    max(1, x.shape[2] // self.frozen.patch),
+                    max(1, x.shape[3] // self.frozen.patch),
+                )
             else:
                 features = step.bottleneck.z if self.layer is None else step.extras[self.layer]
                 ours, grid = as_tokens(features.float(), tuple(x.shape[2:]))

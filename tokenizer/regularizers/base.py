@@ -85,7 +85,9 @@ class Regularized(nn.Module):
         self.model = model
         self.regularizers = nn.ModuleDict(regularizers)
         self._seen: dict[str, Tensor] | None = None  # outputs of ``layers``, while a pass gathers them
-        for name in dict.fromkeys(name for regularizer in regularizers.values() for name in regularizer.layers):
+        for name in dict.fromkeys(
+            name for regularizer in regularizers.values() for name in regularizer.layers
+        ):
             watched(model, name).register_forward_hook(self._keep(name))
 
     def forward(
