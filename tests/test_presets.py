@@ -15,6 +15,7 @@ from eval.serving.settings import ServingConfig
 from eval.settings import GenerateConfig, ReconstructConfig
 from eval.throughput import ThroughputConfig
 from eval.training_speed import TrainingSpeedConfig
+from eval.video.settings import ReconstructVideoConfig
 from tokenizer.core.config import Config
 from tokenizer.core.trained import choose_trained
 from tokenizer.train import frames_of
@@ -27,6 +28,7 @@ JOBS: dict[str, tuple[type[Config], list[str]]] = {
     "tokenizer.train": (TokenizerTraining, ["data.path=pictures", "out=run"]),
     "diffusion.train": (GeneratorTraining, ["latents=latents", "out=run"]),
     "eval.reconstruct": (ReconstructConfig, ["tokenizer=demo", "data.path=pictures", "out=report"]),
+    "eval.reconstruct_video": (ReconstructVideoConfig, ["tokenizer=demo", "data.path=videos", "out=report"]),
     "eval.generate": (GenerateConfig, ["generator=demo", "data.path=pictures", "out=report"]),
     "eval.compare": (CompareConfig, ["data.path=pictures", "data.validation=others", "out=report"]),
     "eval.curve": (CurveConfig, ["comparison=compared", "out=report"]),
