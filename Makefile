@@ -21,11 +21,13 @@ serve: $(VENV)/serve.stamp  ## Install what is missing, then start the service a
 	echo "Playground: http://$$host:$${TESSERA_PORT:-8000}/ (Ctrl-C stops the service)"
 	@exec env TESSERA_STATE="$${TESSERA_STATE-runs/service}" $(RUN) -m service
 
+# Tests share the cores by file; TEST_PROCESSES=0 runs them in one process.
+TEST_PROCESSES ?= 2
 test: $(VENV)/dev.stamp  ## Check format, lint and types, then run the tests (PYTEST_ARGS="-k dcae" for some)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 format: $(VENV)/dev.stamp  ## Format the sources and mend what the linter can mend
 	$(RUN) -m ruff format .
