@@ -13,7 +13,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 import torch
@@ -214,7 +214,11 @@ _CLIP_NAMES = {
 
 
 def _transformer(
-    tensors: Mapping[str, Tensor], found: WeightsRecord, side: int, size: tuple[int, int], **more: object
+    tensors: Mapping[str, Tensor],
+    found: WeightsRecord,
+    side: int,
+    size: tuple[int, int],
+    **more: Any,  # arguments of timm's network
 ) -> nn.Module:
     from timm.models.vision_transformer import VisionTransformer
 

@@ -1,9 +1,12 @@
 """Inception score: torch-fidelity's, ADM's and TiTok's conventions, and the formula's limits."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from torch_fidelity.metric_isc import isc_features_to_metric
+from torchmetrics.image.inception import InceptionScore
 
 from eval.metrics.inception_score import inception_score, inception_score_score
 from eval.protocols import canon_v1, protocol
@@ -21,6 +24,16 @@ def test_equals_torch_fidelity() -> None:
     assert np.mean(made) == pytest.approx(theirs["inception_score_mean"], rel=1e-9)
     assert np.std(made) == pytest.approx(theirs["inception_score_std"], rel=1e-9)
     assert inception_score_score(canon_v1(16, "fail"), NONE, logits()).value == np.mean(made)
+
+
+def test_equals_torchmetrics_of_one_split() -> None:
+    """More splits than one it draws without a seed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that features are kept, and that one split has no spread
+        theirs = InceptionScore(feature=torch.nn.Identity(), splits=1)
+        theirs.features.append(logits())
+        expected = theirs.compute()[0].item()
+    assert inception_score(logits(), splits=1) == pytest.approx([expected], rel=1e-5)
 
 
 def test_equals_adms_arithmetic() -> None:
