@@ -235,7 +235,7 @@ def _transformer(
         embed_dim=width,
         depth=depth,
         num_heads=width // HEAD_WIDTH,
-        **more,  # type: ignore[arg-type]  # the size's own options
+        **more,
     )
     try:
         network.load_state_dict({name: value.float() for name, value in tensors.items()})
