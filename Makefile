@@ -27,7 +27,7 @@ test: $(VENV)/dev.stamp  ## Check format, lint and types, then run the tests (PY
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 format: $(VENV)/dev.stamp  ## Format the sources and mend what the linter can mend
 	$(RUN) -m ruff format .

@@ -96,7 +96,8 @@ def test_every_metric_sees_the_form_that_its_protocol_says() -> None:
 
 
 def test_what_is_not_built_is_told_and_not_refused() -> None:
-    entries, _ = Panel(("fd_dinov2",), protocol("edm2", 64), WeightsConfig(), CPU).compute()
+    asking = protocol("edm2", 64).model_copy(update={"unavailable": ("fd_dinov2",)})
+    entries, _ = Panel(("fd_dinov2",), asking, WeightsConfig(), CPU).compute()
     entry = entries["fd_dinov2"]
     assert isinstance(entry, NotComputed)
     assert "not built" in entry.not_computed

@@ -13,11 +13,12 @@ from tokenizer.model import StepOutput
 
 OF_LATENTS = {"bottleneck", "mmd", "sliced_wasserstein"}  # they do not look at pictures
 
-NEED_WEIGHTS = {"lpips", "features"}  # files, which their own tests make
+# Weight files, or a decoder that draws: their own tests make them.
+OF_THEIR_OWN = {"lpips", "features", "flow"}
 KINDS = [
     kind
     for kind in get_args(get_args(LossConfig)[0])
-    if kind.model_fields["kind"].default not in NEED_WEIGHTS
+    if kind.model_fields["kind"].default not in OF_THEIR_OWN
 ]
 
 
