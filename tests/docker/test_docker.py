@@ -267,7 +267,7 @@ def test_health_checks_are_python_that_compiles() -> None:
     ],
 )
 def test_packages_import_only_what_their_image_installs(package: str, extras: list[str]) -> None:
-    """``fidelity`` and the peers of benchmarks (``bench``, ``peers``) are in no image; jobs say so where they miss them."""
+    """``fidelity`` and the peers of benchmarks are in no image; jobs say so where they miss them."""
     optional = PYPROJECT["optional-dependencies"]
     wanted = PYPROJECT["dependencies"] + [item for extra in extras for item in optional[extra]]
     held = {canonical(item) for item in wanted} | {"starlette", "huggingface-hub"}  # of fastapi, of diffusers
