@@ -138,8 +138,7 @@ class Query1DConfig(BackboneSettings):
     learned_side: int = Field(16, ge=1, description="grid of learned positions; other grids resize it")
     placed: bool = Field(
         False,
-        description="tokens have places spread over the picture, so that few pictures teach them where to look; "
-        "TiTok's have none; needs positions rotary",
+        description="tokens have places spread over the picture, which TiTok's have not; needs positions rotary",
     )
     feed_forward: Literal["gelu", "swiglu"] = "gelu"
     mask_token: bool = Field(False, description="patches can be hidden from the encoder (token_masking)")
