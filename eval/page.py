@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from eval.chapters import chapters
+from eval.machine import Machine
 from eval.report import Computed, ProtocolRecord, Report, TokenizerRecord
 from eval.wipe import style as wipe_style
 from eval.wipe import wipe
@@ -102,6 +103,16 @@ def render(report: Report, title: str, sections: Sequence[Section]) -> str:
         table("Where the numbers come from", _origin(report)),
     ]
     return document(title, body, wipe_style())
+
+
+def machine_rows(machine: Machine, commit: str | None) -> list[tuple[str, str]]:
+    """Where and by what a report was measured, for the table of its origin."""
+    used = f"{machine.device}; {machine.processor}; {machine.threads} threads used; {machine.system}"
+    return [
+        ("machine", used),
+        ("software", f"torch {machine.torch}, Python {machine.python}"),
+        ("commit", commit or "not a checkout"),
+    ]
 
 
 def document(title: str, body: Sequence[str], style: str = "") -> str:
@@ -228,15 +239,7 @@ def _origin(report: Report) -> list[tuple[str, str]]:
         if isinstance(metric, Computed)
         for entry in metric.weights
     ]
-    rows += [
-        (
-            "machine",
-            f"{machine.device}; {machine.processor}; {machine.threads} threads used; {machine.system}",
-        ),
-        ("software", f"torch {machine.torch}, Python {machine.python}"),
-        ("commit", report.commit or "not a checkout"),
-    ]
-    return rows
+    return rows + machine_rows(machine, report.commit)
 
 
 def _weights(tokenizer: TokenizerRecord) -> str:

@@ -93,11 +93,6 @@ def begun(cache: Cache | None, network: str) -> bool:
     return cache is not None and int(cache.get(f"{network}/{DONE}", 0)) > 0
 
 
-def frames_so_far(cache: Cache, network: str) -> int:
-    """Frames that went into the ``encoder``, or latent frames into the ``decoder``, not those that wait."""
-    return int(cache.get(f"{network}/{DONE}", 0))
-
-
 def _size(x: Tensor) -> tuple[int, ...]:
     return tuple(x.shape[2:])
 

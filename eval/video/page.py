@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.page import difference, document, image, table
+from eval.page import difference, document, image, machine_rows, table
 from eval.report import NotComputed
 from eval.video.memory import MemoryPoint
 from eval.video.report import ClipComputed, VideoReport
@@ -179,15 +179,7 @@ def _origin(report: VideoReport) -> list[tuple[str, str]]:
         if isinstance(metric, ClipComputed)
         for entry in metric.weights
     ]
-    rows += [
-        (
-            "machine",
-            f"{machine.device}; {machine.processor}; {machine.threads} threads used; {machine.system}",
-        ),
-        ("software", f"torch {machine.torch}, Python {machine.python}"),
-        ("commit", report.commit or "not a checkout"),
-    ]
-    return rows
+    return rows + machine_rows(machine, report.commit)
 
 
 def _number(value: float | int | str) -> str:

@@ -4,7 +4,7 @@ Letters: B clips, C channels, T frames, H W rows and columns.
 """
 
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def fold(x: Tensor) -> Tensor:
@@ -15,15 +15,3 @@ def fold(x: Tensor) -> Tensor:
 def unfold(x: Tensor, clips: int) -> Tensor:
     """Frames (B T, C, H, W) of B ``clips`` -> (B, C, T, H, W)."""
     return rearrange(x, "(b t) c h w -> b c t h w", b=clips)
-
-
-class PerFrame(nn.Module):
-    """A module for pictures that is given every frame of a clip on its own."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, T, H, W) -> (B, C', T, H', W')."""
-        return unfold(self.module(fold(x)), x.shape[0])

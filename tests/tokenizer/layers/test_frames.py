@@ -1,9 +1,8 @@
 """Clips as pictures and back."""
 
 import torch
-from torch import nn
 
-from tokenizer.layers.frames import PerFrame, fold, unfold
+from tokenizer.layers.frames import fold, unfold
 
 
 def test_frames_fold_in_the_order_of_time_and_come_back() -> None:
@@ -17,11 +16,3 @@ def test_frames_fold_in_the_order_of_time_and_come_back() -> None:
 def test_pictures_stay_as_they_are() -> None:
     x = torch.randn(2, 3, 4, 6)
     assert fold(x) is x
-
-
-def test_a_module_for_pictures_sees_every_frame_alone() -> None:
-    module = nn.Conv2d(3, 4, 3, stride=2, padding=1)
-    x = torch.randn(2, 3, 5, 8, 6)
-    out = PerFrame(module)(x)
-    assert out.shape == (2, 4, 5, 4, 3)
-    torch.testing.assert_close(out[:, :, 3], module(x[:, :, 3]))
